@@ -1,0 +1,1 @@
+"""From symbols to a Program: trace, differentiate, fuse, plan."""

@@ -1,0 +1,222 @@
+"""Symbols: a `Tensor` stands for an array that a Program will compute; a `Graph` records how.
+
+Inside `with Graph(...)`, every operation applied to a Tensor, a number or a Parameter becomes a `Node`. The graph knows
+operations only by what the table in `program.py` says of them.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Protocol
+
+from fastnn.program import OPERATIONS, Operation, Shape, Spec
+
+
+class Variable(Protocol):
+    """What a graph needs to know of a parameter: a block of memory that outlives the run."""
+
+    name: str
+    shape: tuple[int, ...]
+
+
+class Node:
+    """One operation applied to tensors."""
+
+    def __init__(self, operation: Operation, inputs: Sequence[Tensor | None], attributes: Mapping[str, Any],
+                 graph: Graph) -> None:  # fmt: skip
+        self.operation = operation
+        self.inputs = tuple(inputs)
+        self.attributes = dict(attributes)
+        self.graph = graph
+        specs = operation.infer([None if each is None else each.spec for each in inputs], attributes)
+        self.outputs = tuple(Tensor(self, index, spec) for index, spec in enumerate(specs))
+
+    def __repr__(self) -> str:
+        return f"{self.operation.name}{self.inputs}"
+
+
+class Tensor:
+    """The symbol of one array: output `index` of a node. Arithmetic on it records further nodes."""
+
+    __array_priority__: ClassVar[float] = 1000.0  # NumPy arrays leave mixed arithmetic to us
+    __array_ufunc__: ClassVar[None] = None
+
+    def __init__(self, node: Node, index: int, spec: Spec) -> None:
+        self.node = node
+        self.index = index
+        self.spec = spec
+
+    @property
+    def shape(self) -> Shape:
+        """Dimensions; an Extent where the size is only known at run time."""
+        return self.spec.shape
+
+    @property
+    def dtype(self) -> str:
+        """The dtype's name."""
+        return self.spec.dtype
+
+    @property
+    def ndim(self) -> int:
+        """Number of dimensions."""
+        return len(self.spec.shape)
+
+    def __repr__(self) -> str:
+        return f"Tensor({self.node.operation.name}, shape={self.shape}, {self.dtype})"
+
+    def __bool__(self) -> bool:
+        raise TypeError("a symbolic tensor has no value yet: Python's if, and, or and while cannot depend on it")
+
+    def __array__(self, *_: Any, **__: Any) -> Any:
+        raise TypeError("a symbolic tensor has no value yet: use fastnn.ops on it instead of NumPy's functions")
+
+    def __float__(self) -> float:
+        raise TypeError("a symbolic tensor has no value yet: it cannot become a number while a Program is traced")
+
+    def __add__(self, other: Any) -> Tensor:
+        return apply("add", self, other)
+
+    def __radd__(self, other: Any) -> Tensor:
+        return apply("add", other, self)
+
+    def __sub__(self, other: Any) -> Tensor:
+        return apply("subtract", self, other)
+
+    def __rsub__(self, other: Any) -> Tensor:
+        return apply("subtract", other, self)
+
+    def __mul__(self, other: Any) -> Tensor:
+        return apply("multiply", self, other)
+
+    def __rmul__(self, other: Any) -> Tensor:
+        return apply("multiply", other, self)
+
+    def __truediv__(self, other: Any) -> Tensor:
+        return apply("divide", self, other)
+
+    def __rtruediv__(self, other: Any) -> Tensor:
+        return apply("divide", other, self)
+
+    def __matmul__(self, other: Any) -> Tensor:
+        return apply("matmul", self, other, None)
+
+    def __neg__(self) -> Tensor:
+        return apply("negative", self)
+
+
+class Graph:
+    """The nodes of one trace, in the order they were made (so every node's inputs come before it).
+
+    Parameters
+    ----------
+    dtype
+        Of parameters and of numbers that enter the trace.
+    training
+        What layers such as Dropout ask for.
+    seed
+        Of the random operations in it.
+    """
+
+    def __init__(self, dtype: str = "float32", *, training: bool = False, seed: int = 0) -> None:
+        self.dtype = dtype
+        self.training = training
+        self.seed = seed
+        self.nodes: list[Node] = []
+        self.variables: dict[Any, Tensor] = {}
+        self.random_operations = 0
+
+    def __enter__(self) -> Graph:
+        _active.graphs.append(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _active.graphs.pop()
+
+    def add(self, name: str, inputs: Sequence[Tensor | None] = (), **attributes: Any) -> Node:
+        """Records an operation, by its name in the table."""
+        node = Node(OPERATIONS[name], inputs, attributes, self)
+        self.nodes.append(node)
+        return node
+
+    def input(self, name: str, shape: Shape, dtype: str | None = None) -> Tensor:
+        """A tensor whose values come from outside, at each run."""
+        return self.add("input", name=name, spec=Spec(tuple(shape), dtype or self.dtype)).outputs[0]
+
+    def variable(self, variable: Variable) -> Tensor:
+        """The tensor that stands for a parameter, one per parameter and graph."""
+        if variable not in self.variables:
+            spec = Spec(tuple(variable.shape), self.dtype)
+            self.variables[variable] = self.add("variable", variable=variable, spec=spec).outputs[0]
+        return self.variables[variable]
+
+    def constant(self, value: float) -> Tensor:
+        """A number as a tensor without dimensions."""
+        return self.add("constant", value=float(value), spec=Spec((), self.dtype)).outputs[0]
+
+    def next_random(self) -> int:
+        """The number of the next random operation: with the seed and the step it picks a stream of its own."""
+        self.random_operations += 1
+        return self.random_operations - 1
+
+
+class _Active(threading.local):
+    def __init__(self) -> None:
+        self.graphs: list[Graph] = []
+
+
+_active = _Active()
+
+
+def current() -> Graph:
+    """The graph being traced in this thread.
+
+    Raises
+    ------
+    RuntimeError
+        If nothing is being traced.
+    """
+    if not _active.graphs:
+        raise RuntimeError("nothing is being traced: a layer's forward() runs only inside a network")
+    return _active.graphs[-1]
+
+
+def is_symbolic(value: Any) -> bool:
+    """Whether a value is a Tensor, or a parameter that stands for one."""
+    return isinstance(value, Tensor) or getattr(value, "is_parameter", False)
+
+
+def as_tensor(value: Any) -> Tensor | None:
+    """A value as a tensor of the current graph: a Tensor, a parameter, a number, or None."""
+    if value is None or isinstance(value, Tensor):
+        return value
+    if getattr(value, "is_parameter", False):
+        return current().variable(value)
+    if isinstance(value, (int, float)) or getattr(value, "ndim", None) == 0:
+        return current().constant(float(value))
+    raise TypeError(
+        f"a {type(value).__name__} cannot enter a traced computation: expected a symbolic tensor, a parameter or a "
+        "number; arrays become parameters (Layer.parameter) or inputs"
+    )
+
+
+def apply(name: str, *values: Any, **attributes: Any) -> Tensor:
+    """Records an operation with one output of interest and returns its first output."""
+    return apply_all(name, *values, **attributes)[0]
+
+
+def apply_all(name: str, *values: Any, **attributes: Any) -> tuple[Tensor, ...]:
+    """Records an operation and returns all its outputs."""
+    tensors = [as_tensor(value) for value in values]
+    graph = next((tensor.node.graph for tensor in tensors if tensor is not None), None) or current()
+    return graph.add(name, tensors, **attributes).outputs
+
+
+# The three sources of tensors. They have no kernel: the planner gives them memory.
+for _name in ("input", "variable", "constant"):
+    OPERATIONS[_name] = Operation(
+        _name,
+        infer=lambda inputs, attributes: [attributes["spec"]],
+        reference=lambda xp, inputs, attributes, run: [],
+        flops=lambda inputs, outputs, attributes: 0,
+    )

@@ -1,0 +1,57 @@
+"""The compiled kernels: picks the instruction-set level of this machine and imports that one, and no other.
+
+A module compiled for a level that the processor lacks can fault while it is imported, so `cpu` asks first.
+"""
+
+import importlib
+import importlib.util
+import os
+from types import ModuleType
+
+from fastnn.kernels import cpu
+
+LEVELS = {"v2": 2, "v3": 3, "v4": 4}
+
+
+def _built(level: str) -> bool:
+    return importlib.util.find_spec(f"fastnn.kernels.{level}_float32") is not None
+
+
+def _choose() -> tuple[str, str]:
+    """The level to run and the reason, in words."""
+    machine = cpu.level()
+    wanted = os.environ.get("FASTNN_ISA", "").strip().lower()
+    available = [name for name, number in LEVELS.items() if number <= machine and _built(name)]
+    if _built("plain"):
+        available.insert(0, "plain")
+    if wanted:
+        if wanted not in (*LEVELS, "plain"):
+            raise ImportError(f"FASTNN_ISA={wanted}: expected one of v2, v3, v4")
+        if wanted not in available:
+            why = "was not built" if not _built(wanted) else f"needs more than this processor's level, v{machine}"
+            raise ImportError(f"FASTNN_ISA={wanted}: level {wanted} {why}; available here: {', '.join(available)}")
+        return wanted, "FASTNN_ISA"
+    if not available:
+        raise ImportError(
+            f"this processor is x86-64-v{machine}; the kernels need x86-64-v2 or a build with FASTNN_BUILD=plain"
+        )
+    best = available[-1]
+    return best, "the portable build" if best == "plain" else "the highest level of this processor"
+
+
+LEVEL, REASON = _choose()
+
+_modules: dict[str, ModuleType] = {}
+
+
+def address(kernel: str, dtype: str) -> int:
+    """Where a kernel's machine code starts, for "float32" or "float64".
+
+    Raises
+    ------
+    KeyError
+        If there is no such kernel.
+    """
+    if dtype not in _modules:
+        _modules[dtype] = importlib.import_module(f"fastnn.kernels.{LEVEL}_{dtype}")
+    return _modules[dtype].KERNELS[kernel]  # type: ignore[no-any-return]

@@ -1,0 +1,39 @@
+/* What a kernel is given: one instruction of a Program, its operands bound to memory. */
+#ifndef FASTNN_INSTRUCTION_H
+#define FASTNN_INSTRUCTION_H
+
+#include <stdint.h>
+
+enum { MAX_DIMS = 6, MAX_OPERANDS = 12, MAX_INTEGERS = 8, MAX_NUMBERS = 8 };
+enum { KERNEL_OK = 0, KERNEL_BAD_LABEL = 1, KERNEL_BAD_INDEX = 2, KERNEL_NO_MEMORY = 3, KERNEL_INTERRUPTED = 4 };
+enum { TYPE_FLOAT32 = 0, TYPE_FLOAT64 = 1, TYPE_INT32 = 2, TYPE_INT64 = 3, TYPE_UINT8 = 4 };
+
+typedef struct {
+    char *data;                /* NULL: the operand is absent (an optional input, or an output that nobody reads) */
+    int64_t shape[MAX_DIMS];
+    int64_t stride[MAX_DIMS];  /* in elements; may be zero or negative in calls on arrays, contiguous in Programs */
+    int32_t ndim;
+    int32_t type;
+} Operand;
+
+typedef struct Instruction Instruction;
+
+/* Called by n_threads threads at once, each with its own number; every thread does its share of the work. Returns
+ * KERNEL_OK or the reason why not. Kernels hold no lock, touch no Python object and never wait for each other.      */
+typedef int (*Kernel)(const Instruction *, int thread, int n_threads);
+
+struct Instruction {
+    Kernel kernel;
+    Operand operand[MAX_OPERANDS]; /* outputs first, then inputs, in the order of the Operation */
+    int64_t integer[MAX_INTEGERS]; /* the Operation's whole-number attributes: flags, axes, codes, slots of the run row */
+    double number[MAX_NUMBERS];    /* its real attributes */
+    const double *run;             /* this step's row of the run table: learning rate, step number, ... by slot */
+    char *scratch;                 /* scratch_size bytes for each thread, 64-byte aligned */
+    int64_t scratch_size;
+    double work;                   /* rough cost in nanoseconds on one thread with every extent at its maximum */
+    int32_t n_operands, n_outputs;
+    int32_t max_threads;           /* 1 where the kernel cannot share its work */
+    int32_t barrier;               /* wait for all threads before this one: it touches what another may have written */
+};
+
+#endif

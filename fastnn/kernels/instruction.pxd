@@ -1,0 +1,30 @@
+# instruction.h for Cython.
+from libc.stdint cimport int32_t, int64_t
+
+cdef extern from "instruction.h":
+    enum: MAX_DIMS, MAX_OPERANDS, MAX_INTEGERS, MAX_NUMBERS
+    enum: KERNEL_OK, KERNEL_BAD_LABEL, KERNEL_BAD_INDEX, KERNEL_NO_MEMORY, KERNEL_INTERRUPTED
+    enum: TYPE_FLOAT32, TYPE_FLOAT64, TYPE_INT32, TYPE_INT64, TYPE_UINT8
+
+    ctypedef struct Operand:
+        char *data
+        int64_t *shape
+        int64_t *stride
+        int32_t ndim
+        int32_t type
+
+    ctypedef struct Instruction
+    ctypedef int (*Kernel)(const Instruction *, int, int) noexcept nogil
+    ctypedef struct Instruction:
+        Kernel kernel
+        Operand *operand
+        int64_t *integer
+        double *number
+        const double *run
+        char *scratch
+        int64_t scratch_size
+        double work
+        int32_t n_operands
+        int32_t n_outputs
+        int32_t max_threads
+        int32_t barrier

@@ -1,0 +1,2 @@
+# The kernels for level plain in float64: the compiler's flags make the difference (setup.py).
+include "../level.pxi"

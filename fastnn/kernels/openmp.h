@@ -1,0 +1,32 @@
+/* OpenMP where the compiler has it, one thread where it has not. */
+#ifndef FASTNN_OPENMP_H
+#define FASTNN_OPENMP_H
+
+#include <time.h>
+
+#ifdef _OPENMP
+#include <omp.h>
+#define FASTNN_HAS_OPENMP 1
+static void team_barrier(void) {
+#pragma omp barrier
+}
+#else
+#define FASTNN_HAS_OPENMP 0
+static int omp_get_max_threads(void) { return 1; }
+static void omp_set_num_threads(int n) { (void)n; }
+static int omp_get_thread_num(void) { return 0; }
+static int omp_get_num_threads(void) { return 1; }
+static void team_barrier(void) {}
+#endif
+
+static int shared_read(const int *word) { return __atomic_load_n(word, __ATOMIC_ACQUIRE); }
+static void shared_write(int *word, int value) { __atomic_store_n(word, value, __ATOMIC_RELEASE); }
+static int shared_add(int *word, int value) { return __atomic_add_fetch(word, value, __ATOMIC_ACQ_REL); }
+
+static double seconds_now(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+#endif

@@ -1,0 +1,45 @@
+/* Every number that depends on the instruction-set level: vector width and the shape of the product's tiles.
+ *
+ * LEVEL is 4, 3 or 2 (x86-64-v4, -v3, -v2) or 0 (the portable build); REAL_BITS is 32 or 64. Both come from the
+ * compiler's command line. Nothing else in the kernels may depend on the level.                                   */
+#ifndef FASTNN_TILES_H
+#define FASTNN_TILES_H
+
+#if !defined(LEVEL) || !defined(REAL_BITS)
+#error "LEVEL (0, 2, 3 or 4) and REAL_BITS (32 or 64) must be defined"
+#endif
+
+/*          vector bytes        rows of a tile     vectors in a tile's row                                         */
+#if LEVEL == 4 /* 32 registers: 28 accumulators, 2 of B; A is broadcast from memory */
+#define VBYTES 64
+#define MR 14
+#define NV 2
+#elif LEVEL == 3 /* 16 registers: 12 accumulators, 2 of B, 1 of A */
+#define VBYTES 32
+#define MR 6
+#define NV 2
+#elif LEVEL == 2 /* 16 registers; without FMA a product needs one more: 8 accumulators, 2 of B, 1 of A, 2 products */
+#define VBYTES 16
+#define MR 4
+#define NV 2
+#elif defined(__aarch64__) /* 32 registers */
+#define VBYTES 16
+#define MR 8
+#define NV 2
+#else
+#define VBYTES 16
+#define MR 4
+#define NV 2
+#endif
+
+#define VL (VBYTES / (REAL_BITS / 8)) /* elements in a vector */
+#define NR (NV * VL)                  /* columns of a tile */
+
+/* One order of arithmetic. These are the same at every level and every thread count: they define the result.       */
+enum {
+    KCHAIN = 512,   /* a product's element is summed in chains of this many values of k, added in order */
+    ROW_CHUNK = 512, /* column sums: rows summed one after the other before chunks are added in order */
+    LANES = 16      /* row sums: element i goes to lane i % 16; lanes are folded 8-4-2-1 */
+};
+
+#endif

@@ -1,0 +1,118 @@
+/* One vector type, `vf`, of VBYTES bytes, and the few operations on it that C's operators do not give.
+ *
+ * Arithmetic on vf and vi (its integer twin) is written with +, -, *, / and, for vi, &, |, ^, ~, << and >>. A fused
+ * multiply-add happens only where `vfma` says so: contraction is off. Without FMA hardware vfma rounds twice, and the
+ * reference does the same.                                                                                          */
+#ifndef FASTNN_VECTOR_H
+#define FASTNN_VECTOR_H
+
+#include <stdint.h>
+#include "tiles.h"
+#if LEVEL >= 2
+#include <immintrin.h>
+#endif
+
+/* Micro-kernels are specialised by passing constants to an inline function, so `inline` has to mean it. */
+#undef CYTHON_INLINE
+#define CYTHON_INLINE inline __attribute__((always_inline))
+
+#if REAL_BITS == 64
+typedef double real;
+typedef int64_t ireal;
+#define REAL_IS_DOUBLE 1
+#define MANTISSA_BITS 52
+#define EXPONENT_BIAS 1023
+#define REAL_FMA __builtin_fma
+#define REAL_SQRT __builtin_sqrt
+#define V(name) name##_pd
+#define VMASK __mmask8
+#else
+typedef float real;
+typedef int32_t ireal;
+#define REAL_IS_DOUBLE 0
+#define MANTISSA_BITS 23
+#define EXPONENT_BIAS 127
+#define REAL_FMA __builtin_fmaf
+#define REAL_SQRT __builtin_sqrtf
+#define V(name) name##_ps
+#define VMASK __mmask16
+#endif
+
+typedef real vf __attribute__((vector_size(VBYTES)));
+typedef ireal vi __attribute__((vector_size(VBYTES)));
+typedef real vf_unaligned __attribute__((vector_size(VBYTES), aligned(REAL_BITS / 8), may_alias));
+
+#define HAS_FMA (LEVEL >= 3 || (LEVEL == 0 && (defined(__FP_FAST_FMAF) || defined(__aarch64__))))
+#define VINLINE static inline __attribute__((always_inline))
+
+VINLINE vf vload(const real *p) { return (vf)*(const vf_unaligned *)p; }
+VINLINE void vstore(real *p, vf x) { *(vf_unaligned *)p = x; }
+VINLINE vf vsplat(real x) { return x - (vf){0}; } /* x - 0 is x for every x, -0 included */
+VINLINE vi vbits(vf x) { return (vi)x; }
+VINLINE vf vfrombits(vi x) { return (vf)x; }
+VINLINE vi vless(vf a, vf b) { return a < b; } /* all ones where true; false where either is NaN */
+VINLINE vi vless_equal(vf a, vf b) { return a <= b; }
+VINLINE vi vequal(vf a, vf b) { return a == b; }
+VINLINE vf vselect(vi mask, vf a, vf b) { return (vf)((mask & (vi)a) | (~mask & (vi)b)); }
+VINLINE vf vabs(vf x) { return (vf)((vi)x & ~(vi)vsplat((real)-0.0)); }
+VINLINE vf vcopysign(vf x, vf sign) { return (vf)((vi)vabs(x) | ((vi)sign & (vi)vsplat((real)-0.0))); }
+/* a > b ? a : b, so the second where either is NaN: write vmax(constant, x) to let NaN through. */
+VINLINE vf vmax(vf a, vf b) { return vselect(b < a, a, b); }
+VINLINE vf vmin(vf a, vf b) { return vselect(a < b, a, b); }
+
+#if LEVEL == 4
+VINLINE vf vfma(vf a, vf b, vf c) { return V(_mm512_fmadd)(a, b, c); }
+VINLINE vf vsqrt(vf x) { return V(_mm512_sqrt)(x); }
+VINLINE vf vload_part(const real *p, int64_t n) { return V(_mm512_maskz_loadu)((VMASK)((1u << n) - 1), p); }
+VINLINE void vstore_part(real *p, vf x, int64_t n) { V(_mm512_mask_storeu)(p, (VMASK)((1u << n) - 1), x); }
+#elif LEVEL == 3
+VINLINE vf vfma(vf a, vf b, vf c) { return V(_mm256_fmadd)(a, b, c); }
+VINLINE vf vsqrt(vf x) { return V(_mm256_sqrt)(x); }
+static const ireal vector_mask[2 * VL] = {
+#if REAL_IS_DOUBLE
+    -1, -1, -1, -1
+#else
+    -1, -1, -1, -1, -1, -1, -1, -1
+#endif
+}; /* VL set lanes, then VL clear ones: the mask for n lanes starts at VL - n */
+VINLINE vf vload_part(const real *p, int64_t n) {
+    return V(_mm256_maskload)(p, _mm256_loadu_si256((const __m256i *)(vector_mask + VL - n)));
+}
+VINLINE void vstore_part(real *p, vf x, int64_t n) {
+    V(_mm256_maskstore)(p, _mm256_loadu_si256((const __m256i *)(vector_mask + VL - n)), x);
+}
+#else
+VINLINE vf vfma(vf a, vf b, vf c) {
+#if HAS_FMA
+    vf r;
+    for (int i = 0; i < VL; i++) r[i] = REAL_FMA(a[i], b[i], c[i]);
+    return r;
+#else
+    return a * b + c;
+#endif
+}
+VINLINE vf vsqrt(vf x) {
+    vf r;
+    for (int i = 0; i < VL; i++) r[i] = REAL_SQRT(x[i]);
+    return r;
+}
+VINLINE vf vload_part(const real *p, int64_t n) {
+    vf r = {0};
+    for (int64_t i = 0; i < n; i++) r[i] = p[i];
+    return r;
+}
+VINLINE void vstore_part(real *p, vf x, int64_t n) {
+    for (int64_t i = 0; i < n; i++) p[i] = x[i];
+}
+#endif
+
+/* The same multiply-add for one number, as the vectors do it at this level. */
+VINLINE real rfma(real a, real b, real c) {
+#if HAS_FMA
+    return REAL_FMA(a, b, c);
+#else
+    return a * b + c;
+#endif
+}
+
+#endif

@@ -1,0 +1,27 @@
+# vector.h and tiles.h for Cython. To Cython a vector is a float; the C compiler knows better. So: never mix vf with a
+# real or a literal in one expression (use vsplat), never compare with < or ==, and never assign a literal to one.
+cdef extern from "vector.h":
+    ctypedef float real
+    ctypedef float vf
+    ctypedef int vi
+    ctypedef int ireal
+    enum: REAL_IS_DOUBLE, HAS_FMA, MANTISSA_BITS, EXPONENT_BIAS
+    enum: MR, NV, VL, NR, KCHAIN, ROW_CHUNK, LANES
+    vf vload(const real *p) noexcept nogil
+    vf vload_part(const real *p, int64_t n) noexcept nogil
+    void vstore(real *p, vf x) noexcept nogil
+    void vstore_part(real *p, vf x, int64_t n) noexcept nogil
+    vf vsplat(real x) noexcept nogil
+    vf vfma(vf a, vf b, vf c) noexcept nogil
+    vf vsqrt(vf x) noexcept nogil
+    vf vabs(vf x) noexcept nogil
+    vf vcopysign(vf x, vf sign) noexcept nogil
+    vf vmax(vf a, vf b) noexcept nogil
+    vf vmin(vf a, vf b) noexcept nogil
+    vi vless(vf a, vf b) noexcept nogil
+    vi vless_equal(vf a, vf b) noexcept nogil
+    vi vequal(vf a, vf b) noexcept nogil
+    vf vselect(vi mask, vf a, vf b) noexcept nogil
+    vi vbits(vf x) noexcept nogil
+    vf vfrombits(vi x) noexcept nogil
+    real rfma(real a, real b, real c) noexcept nogil

@@ -1,0 +1,135 @@
+"""One entry for every operation: symbols are recorded in the graph, arrays are computed at once.
+
+A call on arrays fills one instruction and runs the kernel: no plan, no cache, and the same machine code that Programs run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastnn import kernels
+from fastnn.graph.tensor import Tensor, apply_all, is_symbolic
+from fastnn.kernels import executor
+from fastnn.program import FLOATS, OPERATIONS, Operation, Spec
+
+Array = NDArray[Any]
+Operand = ArrayLike | Tensor  # what the functions of fastnn.ops accept
+
+STATUS = {
+    1: "a class label is outside 0 ... classes - 1",
+    2: "an index is out of range",
+    3: "no memory for a kernel's scratch space",
+}
+
+
+def as_array(value: Any, name: str = "array") -> Array:
+    """Anything with the buffer protocol, `__array__` or `__dlpack__` as an array, without a copy where possible.
+
+    Raises
+    ------
+    TypeError
+        If it cannot become an array of numbers.
+    """
+    if isinstance(value, np.ndarray):
+        return value
+    if not hasattr(value, "__array__") and hasattr(value, "__dlpack__"):
+        return np.from_dlpack(value)
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"{name} must hold numbers, got {type(value).__name__} of dtype {array.dtype}")
+    return array
+
+
+def dispatch(name: str, inputs: Sequence[Any], out: Array | Sequence[Array] | None = None, *, labels: tuple[int, ...] = (),
+             **attributes: Any) -> Any:  # fmt: skip
+    """Records operation `name` if an input is symbolic; otherwise computes it. Returns the first output, or all.
+
+    `labels` are the positions of inputs that stay whole numbers (classes, indices).
+    """
+    if any(is_symbolic(value) for value in inputs):
+        if out is not None:
+            raise TypeError(f"{name}: out= is for arrays; a symbolic tensor has no memory yet")
+        outputs = apply_all(name, *inputs, **attributes)
+    else:
+        outputs = compute(OPERATIONS[name], inputs, out, labels, attributes)
+    return outputs[0] if len(outputs) == 1 else outputs
+
+
+def float_type(arrays: Sequence[Array | None]) -> str:
+    """The type a computation on these arrays has: float32 if all floats are, float64 otherwise."""
+    kinds = {array.dtype for array in arrays if array is not None and array.ndim > 0}
+    return "float32" if kinds and all(kind == np.float32 for kind in kinds) else "float64"
+
+
+def compute(operation: Operation, inputs: Sequence[Any], out: Array | Sequence[Array] | None, labels: tuple[int, ...],
+            attributes: dict[str, Any]) -> tuple[Array, ...]:  # fmt: skip
+    """Runs one operation's kernel on arrays.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If operands do not fit the operation or `out` does not fit the result.
+    """
+    arrays = [None if value is None else as_array(value, operation.name) for value in inputs]
+    dtype = float_type([array for position, array in enumerate(arrays) if position not in labels])
+    for position, array in enumerate(arrays):
+        if array is not None:
+            wanted = "int64" if position in labels else dtype
+            if array.dtype != wanted and not (position in labels and array.dtype in (np.int32, np.uint8)):
+                arrays[position] = array.astype(wanted)
+    specs = [None if array is None else Spec(array.shape, array.dtype.name) for array in arrays]
+    results = operation.infer(specs, attributes)
+    targets = _targets(operation, results, out)
+    status, kernel = 0, operation.kernel
+    if kernel is None:
+        raise NotImplementedError(f"operation {operation.name!r} has no kernel and cannot be called on arrays")
+    work = _work(operation, results, specs, attributes)
+    scratch = kernel.scratch([*results, *specs], attributes)
+    n_threads = max(1, min(executor.threads(), int(work / 8000.0))) if kernel.parallel else 1
+    memory = np.empty((scratch + 64) * n_threads, np.uint8) if scratch else None
+    integers = kernel.integers(attributes)
+    status = executor.call(kernels.address(kernel.name, dtype), (*targets, *arrays), len(targets), integers,
+                           kernel.numbers(attributes), work, n_threads, memory)  # fmt: skip
+    if status:
+        raise ValueError(f"{operation.name}: {STATUS[status]}")
+    return tuple(targets)
+
+
+def _work(operation: Operation, results: Sequence[Spec], specs: Sequence[Spec | None], attributes: Any) -> float:
+    flops = operation.flops(specs, results, attributes)
+    return max(flops * operation.cost, sum(spec.nbytes for spec in (*results, *specs) if spec is not None) / 20.0)
+
+
+def _targets(operation: Operation, results: Sequence[Spec], out: Array | Sequence[Array] | None) -> list[Array]:
+    """The arrays that receive the results: new ones, or the caller's after a check."""
+    if out is None:
+        return [np.empty(spec.shape, spec.dtype) for spec in results]
+    targets = [out] if isinstance(out, np.ndarray) else list(out)
+    if len(targets) != len(results):
+        raise ValueError(f"{operation.name}: out must be {len(results)} arrays, got {len(targets)}")
+    for target, spec in zip(targets, results, strict=True):
+        if not isinstance(target, np.ndarray):
+            raise TypeError(f"{operation.name}: out must be a NumPy array, got {type(target).__name__}")
+        if target.shape != spec.shape or target.dtype != spec.dtype:
+            raise ValueError(
+                f"{operation.name}: out must have shape {spec.shape} and dtype {spec.dtype}, "
+                f"got {target.shape} and {target.dtype}"
+            )
+        if not target.flags.writeable:
+            raise ValueError(f"{operation.name}: out is read-only")
+    return targets
+
+
+def expect_floats(name: str, *specs: Spec | None) -> None:
+    """Refuses operands that are not float32 or float64, or not all of one type."""
+    kinds = {spec.dtype for spec in specs if spec is not None}
+    if not kinds <= set(FLOATS):
+        raise TypeError(f"{name}: expected float32 or float64, got {', '.join(sorted(kinds - set(FLOATS)))}")
+    if len(kinds) > 1:
+        raise TypeError(f"{name}: operands must have one dtype, got {' and '.join(sorted(kinds))}")
+
+

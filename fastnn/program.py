@@ -1,0 +1,214 @@
+"""The ground floor: plain data that every room above reads. What an operation is, and what a Program is made of.
+
+An `Operation` is described once, in `fastnn/ops/`, and looked up here by name. A `Program` is a flat list of
+instructions over blocks of memory; the backends run it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+FLOATS = ("float32", "float64")
+TYPE_CODES = {"float32": 0, "float64": 1, "int32": 2, "int64": 3, "uint8": 4}  # as in kernels/instruction.h
+
+
+@dataclass(frozen=True)
+class Extent:
+    """A dimension that may differ from run to run: a Program is planned at its maximum, and bound at each run."""
+
+    name: str
+    maximum: int
+
+    def __repr__(self) -> str:
+        return f"{self.name}≤{self.maximum}"
+
+
+Dimension = int | Extent
+Shape = tuple[Dimension, ...]
+
+
+def at_maximum(shape: Sequence[Dimension]) -> tuple[int, ...]:
+    """A shape with every extent at its maximum."""
+    return tuple(size.maximum if isinstance(size, Extent) else size for size in shape)
+
+
+@dataclass(frozen=True)
+class Spec:
+    """Shape and dtype of a tensor that has no values yet."""
+
+    shape: Shape
+    dtype: str
+
+    @property
+    def size(self) -> int:
+        """Elements, with every extent at its maximum."""
+        return int(np.prod(at_maximum(self.shape), dtype=np.int64))
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes, with every extent at its maximum."""
+        return self.size * np.dtype(self.dtype).itemsize
+
+
+Attributes = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """How an operation is handed to compiled code.
+
+    `name` is the kernel's in `kernels/level.pxi`; `integers` and `numbers` turn the operation's attributes into the
+    instruction's whole-number and real ones, in the order that the kernel reads them.
+    """
+
+    name: str
+    integers: Callable[[Attributes], tuple[int, ...]] = lambda attributes: ()
+    numbers: Callable[[Attributes], tuple[float, ...]] = lambda attributes: ()
+    scratch: Callable[[Sequence[Spec | None], Attributes], int] = lambda operands, attributes: 0  # bytes a thread
+    parallel: bool = True
+
+
+@dataclass(frozen=True)
+class Operation:
+    """Everything there is to know about one operation.
+
+    Attributes
+    ----------
+    name
+        The field's standard term, unique in the table.
+    infer
+        `(input specs, attributes) -> output specs`; raises ValueError or TypeError with a message that names what was
+        expected and what came.
+    reference
+        `(xp, inputs, attributes, run) -> outputs`, in terms of an array module (NumPy or CuPy): slow and obvious.
+        `run` maps the names of the run row's slots to numbers.
+    gradient
+        `(node, output gradients) -> input gradients`, in symbols; None where no gradient flows. An output gradient is
+        None where nothing depends on that output.
+    kernel
+        None: this operation cannot run in the native backend, and planning says so.
+    slots
+        Names of the run row's slots that the kernel reads, from the attributes; their column numbers are put in front
+        of the kernel's whole-number attributes.
+    flops
+        Floating-point operations, from the specs of inputs and outputs.
+    epilogue
+        For elementwise operations that a product can apply to its tile: "forward" (a function of the product) or
+        "slope" (the product times a derivative at the second input). See `graph/fuse.py`.
+    takes_epilogue
+        True for operations whose kernel applies epilogues.
+    in_place
+        Pairs (output, input) that share one buffer: updates of parameters and state.
+    cost
+        Nanoseconds a floating-point operation takes on one thread, roughly; used to choose thread counts.
+    """
+
+    name: str
+    infer: Callable[[Sequence[Spec | None], Attributes], Sequence[Spec]]
+    reference: Callable[[ModuleType, Sequence[Any], Attributes, Mapping[str, float]], Sequence[Any]]
+    gradient: Callable[..., Sequence[Any]] | None = None
+    kernel: Kernel | None = None
+    slots: Callable[[Attributes], tuple[str, ...]] = lambda attributes: ()
+    flops: Callable[[Sequence[Spec | None], Sequence[Spec | None], Attributes], int] = (
+        lambda inputs, outputs, attributes: outputs[0].size if outputs[0] else 0
+    )
+    epilogue: str | None = None
+    takes_epilogue: bool = False
+    in_place: tuple[tuple[int, int], ...] = ()
+    cost: float = 0.25
+
+
+OPERATIONS: dict[str, Operation] = {}
+
+
+def register(operation: Operation) -> Operation:
+    """Puts an operation into the table.
+
+    Raises
+    ------
+    ValueError
+        If the name is taken.
+    """
+    if operation.name in OPERATIONS:
+        raise ValueError(f"operation {operation.name!r} is already registered")
+    OPERATIONS[operation.name] = operation
+    return operation
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """A tensor's place: `offset` bytes into a block. Blocks are named: arena, parameters, gradients, state, ..."""
+
+    name: str
+    spec: Spec
+    block: str
+    offset: int
+
+
+@dataclass
+class Instruction:
+    """One operation on buffers. `barrier`: it reads or overwrites what another thread may have written."""
+
+    operation: Operation
+    outputs: tuple[Buffer | None, ...]
+    inputs: tuple[Buffer | None, ...]
+    attributes: Attributes
+    barrier: bool = False
+
+    @property
+    def operands(self) -> tuple[Buffer | None, ...]:
+        """Outputs, then inputs: the order in which kernels see them."""
+        return self.outputs + self.inputs
+
+    @property
+    def flops(self) -> int:
+        """Floating-point operations at the extents' maxima."""
+        return self.operation.flops(_specs(self.inputs), _specs(self.outputs), self.attributes)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes read and written at the extents' maxima, each operand counted once."""
+        return sum(buffer.spec.nbytes for buffer in self.operands if buffer is not None)
+
+    @property
+    def work(self) -> float:
+        """Nanoseconds on one thread, roughly: arithmetic or memory, whichever takes longer."""
+        return max(self.flops * self.operation.cost, self.nbytes / 20.0)
+
+
+def _specs(buffers: Sequence[Buffer | None]) -> list[Spec | None]:
+    return [None if buffer is None else buffer.spec for buffer in buffers]
+
+
+@dataclass
+class Program:
+    """A flat list of instructions over blocks of memory.
+
+    Attributes
+    ----------
+    arena_size
+        Bytes of the arena, the block that belongs to one run.
+    extents
+        In the order of the run table's first columns.
+    slots
+        Names of all columns of the run table: extents first, then what the instructions read or write.
+    inputs
+        Blocks bound to the caller's arrays at each run, by name.
+    outputs
+        Where results lie, by name.
+    commit
+        Index of the first instruction that changes parameters or state; past the last if none does.
+    """
+
+    instructions: list[Instruction]
+    arena_size: int
+    extents: tuple[Extent, ...]
+    slots: tuple[str, ...]
+    inputs: dict[str, Buffer] = field(default_factory=dict)
+    outputs: dict[str, Buffer] = field(default_factory=dict)
+    commit: int = 0
