@@ -71,6 +71,7 @@ class Kernel:
     numbers: Callable[[Attributes], tuple[float, ...]] = lambda attributes: ()
     scratch: Callable[[Sequence[Spec | None], Attributes], int] = lambda operands, attributes: 0  # bytes a thread
     parallel: bool = True
+    n_outputs: int | None = None  # outputs are padded with None up to this number
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,8 @@ class Operation:
         True for operations whose kernel applies epilogues.
     in_place
         Pairs (output, input) that share one buffer: updates of parameters and state.
+    view
+        The output is the input's memory under another shape.
     cost
         Nanoseconds a floating-point operation takes on one thread, roughly; used to choose thread counts.
     """
@@ -121,6 +124,7 @@ class Operation:
     takes_epilogue: bool = False
     in_place: tuple[tuple[int, int], ...] = ()
     cost: float = 0.25
+    view: bool = False
 
 
 OPERATIONS: dict[str, Operation] = {}
@@ -203,6 +207,8 @@ class Program:
         Where results lie, by name.
     commit
         Index of the first instruction that changes parameters or state; past the last if none does.
+    constants
+        The numbers of the trace: contents of the block "constants".
     """
 
     instructions: list[Instruction]
@@ -212,3 +218,4 @@ class Program:
     inputs: dict[str, Buffer] = field(default_factory=dict)
     outputs: dict[str, Buffer] = field(default_factory=dict)
     commit: int = 0
+    constants: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))

@@ -1,0 +1,81 @@
+"""Fusion: an elementwise step moves into the product that feeds it, where the result is still in a register or cache.
+
+Only traits of the operations decide, never their names, and never does a fusion change a bit of the result: the product
+applies the very function that the separate instruction would have applied.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fastnn.graph.tensor import Node, Tensor
+from fastnn.program import Operation
+
+
+@dataclass
+class Call:
+    """A node on its way to becoming an instruction: fusion may add outputs, inputs and attributes."""
+
+    operation: Operation
+    outputs: list[Tensor | None]
+    inputs: list[Tensor | None]
+    attributes: dict[str, Any]
+
+
+SOURCES = ("input", "variable", "constant")
+
+
+def live_calls(nodes: Sequence[Node], wanted: Sequence[Tensor]) -> list[Call]:
+    """The nodes that the wanted tensors depend on, in order; an output that nobody reads becomes None."""
+    needed = set(wanted)
+    calls: list[Call] = []
+    for node in reversed(nodes):
+        changes_state = bool(node.operation.in_place)
+        if node.operation.name in SOURCES or not (changes_state or any(output in needed for output in node.outputs)):
+            continue
+        needed.update(tensor for tensor in node.inputs if tensor is not None)
+        outputs = [output if changes_state or output in needed else None for output in node.outputs]
+        calls.append(Call(node.operation, outputs, list(node.inputs), dict(node.attributes)))
+    calls.reverse()
+    return calls
+
+
+def fuse(calls: Sequence[Call], wanted: Sequence[Tensor]) -> list[Call]:
+    """Moves epilogues into products.
+
+    "forward": y = f(z) joins the product that computes z; where others read z too (the slope of GELU does), the product
+    writes both. "slope": dx = dy * f'(s) joins the product that computes dy, if nobody else reads dy.
+    """
+    readers = Counter(tensor for call in calls for tensor in call.inputs if tensor is not None)
+    readers.update(wanted)
+    producer = {call.outputs[0]: call for call in calls if call.operation.takes_epilogue}
+    merged: dict[int, Call] = {}  # id of an absorbed call -> the call that takes its place (or one already placed)
+    for call in calls:
+        product = producer.get(call.inputs[0]) if call.operation.epilogue and call.inputs else None
+        if product is None or "epilogue" in product.attributes or product.attributes.get("accumulate"):
+            continue
+        before = product.outputs[0]
+        only_reader = readers[before] == 1
+        attributes = {**product.attributes, "epilogue": call.operation.name, "epilogue_attributes": call.attributes}
+        if call.operation.epilogue == "forward":
+            kept = None if only_reader else before
+            inputs = _padded(product.inputs, 3)
+            _replace(product, Call(product.operation, [call.outputs[0], kept], inputs, attributes))
+            merged[id(call)] = product
+        elif call.operation.epilogue == "slope" and only_reader:
+            # The saved tensor may be made after the product: the fused call stands where the slope stood.
+            inputs = [*_padded(product.inputs, 3), call.inputs[1]]
+            _replace(call, Call(product.operation, [call.outputs[0], None], inputs, attributes))
+            merged[id(product)] = call
+    return [call for call in calls if id(call) not in merged]
+
+
+def _padded(inputs: Sequence[Tensor | None], length: int) -> list[Tensor | None]:
+    return [*inputs[:length], *[None] * (length - len(inputs))]
+
+
+def _replace(call: Call, by: Call) -> None:
+    call.operation, call.outputs, call.inputs, call.attributes = by.operation, by.outputs, by.inputs, by.attributes
