@@ -219,3 +219,15 @@ class Program:
     outputs: dict[str, Buffer] = field(default_factory=dict)
     commit: int = 0
     constants: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
+
+
+STATUS_MESSAGES = {
+    1: "a class label is outside 0 ... classes - 1",
+    2: "an index is out of range",
+    3: "no memory for a kernel's scratch space",
+}
+
+
+def status_message(status: int) -> str:
+    """What a kernel's status (kernels/instruction.h) means, in words."""
+    return STATUS_MESSAGES.get(status, f"a kernel returned status {status}")

@@ -1,0 +1,86 @@
+"""Two ways to run one Program: `native` (compiled kernels) and `array` (NumPy or CuPy, operation by operation).
+
+A backend makes blocks of memory and prepares Programs; a prepared Program is a `Runner`. They are looked up by name
+once, when a network is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastnn.program import Program
+
+NAMES = ("native", "numpy", "cupy")
+
+
+class Runner(Protocol):
+    """A Program bound to blocks of memory."""
+
+    program: Program
+
+    def run(self, table: NDArray[np.float64], arrays: Mapping[str, Any]) -> int:
+        """Runs one step for each row of the table; `arrays` are bound to the blocks of these names.
+
+        Returns the number of steps done, all of them unless an exception is raised. Slots that instructions write are
+        found in the table afterwards.
+        """
+        ...
+
+
+class Backend(Protocol):
+    """Memory for blocks, and Runners for Programs."""
+
+    name: str
+
+    def block(self, size: int, dtype: str) -> Any:
+        """A block of `size` zeros, aligned to a cache line, that will never move."""
+        ...
+
+    def prepare(self, program: Program, dtype: str, blocks: Mapping[str, Any]) -> Runner:
+        """Binds a Program to the lasting blocks."""
+        ...
+
+    def to_numpy(self, block: Any) -> NDArray[Any]:
+        """The block's memory as a NumPy array: itself where it is one, a copy from the device otherwise."""
+        ...
+
+
+class StepError(RuntimeError):
+    """A step was abandoned before its commit point; `done` steps of the run were finished before it."""
+
+    def __init__(self, message: str, done: int) -> None:
+        super().__init__(message)
+        self.done = done
+
+
+class InterruptedRun(BaseException):  # noqa: N818 - it is not an error but the carrier of a KeyboardInterrupt
+    """A signal handler raised while a run was under way; `__cause__` is what it raised, `done` the steps finished."""
+
+    def __init__(self, done: int) -> None:
+        super().__init__(f"interrupted after {done} steps")
+        self.done = done
+
+
+def get(name: str) -> Backend:
+    """The backend of this name: "native", "numpy" or "cupy".
+
+    Raises
+    ------
+    ValueError
+        If there is no such backend.
+    ImportError
+        If CuPy is asked for and is not installed or finds no GPU.
+    """
+    if name == "native":
+        from fastnn.backends.native import NativeBackend
+
+        return NativeBackend()
+    if name in NAMES:
+        from fastnn.backends.array import ArrayBackend
+
+        return ArrayBackend(name)
+    raise ValueError(f"backend must be one of {', '.join(map(repr, NAMES))}, got {name!r}")

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from fastnn.graph.fuse import SOURCES, Call, fuse, live_calls
+from fastnn.graph.fuse import Call, fuse, live_calls
 from fastnn.graph.tensor import Graph, Tensor
-from fastnn.program import Buffer, Extent, Instruction, Program, Spec
+from fastnn.program import Buffer, Extent, Instruction, Program
 
 ALIGNMENT = 64  # bytes: a cache line, and the widest vector
 SERIAL_WORK = 16000.0  # nanoseconds: an instruction with less work at its largest runs on one thread
@@ -69,7 +69,7 @@ def plan(graph: Graph, outputs: Mapping[str, Tensor], places: Mapping[Tensor, Pl
     Raises
     ------
     ValueError
-        If a tensor has two places.
+        If a parameter that the trace reads has no place.
     """
     calls = live_calls(graph.nodes, list(outputs.values()))
     if fused:
@@ -77,6 +77,7 @@ def plan(graph: Graph, outputs: Mapping[str, Tensor], places: Mapping[Tensor, Pl
     layout = _Layout(dict(places))
     constants = _place_sources(calls, graph, layout)
     calls = _resolve_views(calls, layout, set(outputs.values()))
+    _place_updates(calls, layout)
     arena_size = _place_in_arena(calls, layout, outputs.values())
     buffers = _Buffers(layout)
     instructions = [
@@ -135,6 +136,15 @@ def _resolve_views(calls: Sequence[Call], layout: _Layout, outputs: set[Tensor])
                 continue
         kept.append(call)
     return kept
+
+
+def _place_updates(calls: Sequence[Call], layout: _Layout) -> None:
+    """An update's result lies where its operand did."""
+    for call in calls:
+        for output, operand in call.operation.in_place:
+            result, source = call.outputs[output], call.inputs[operand]
+            if result is not None and source is not None:
+                layout.places[result] = layout.places[layout.root(source)]
 
 
 def _place_in_arena(calls: Sequence[Call], layout: _Layout, outputs: Iterable[Tensor]) -> int:
@@ -235,6 +245,3 @@ def _overlap(a: Buffer, b: Buffer) -> bool:
     if a.block != b.block:
         return False
     return a.offset < b.offset + max(b.spec.nbytes, 1) and b.offset < a.offset + max(a.spec.nbytes, 1)
-
-
-__all__ = ["ALIGNMENT", "SOURCES", "Place", "Spec", "aligned", "is_serial", "plan"]

@@ -1,0 +1,123 @@
+"""Runs a Program with an array module: NumPy (slow and obvious, the check on every kernel) or CuPy (the GPU)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastnn.backends import StepError
+from fastnn.program import Buffer, Extent, Instruction, Program
+
+
+def array_module(name: str) -> ModuleType:
+    """NumPy, or CuPy if it is installed and finds a GPU.
+
+    Raises
+    ------
+    ImportError
+        If CuPy cannot be used; says what is missing.
+    """
+    if name == "numpy":
+        return np
+    try:
+        import cupy
+    except ImportError as problem:
+        raise ImportError("backend='cupy' needs CuPy: pip install '.[cuda12]' or '.[cuda13]'") from problem
+    try:
+        devices = cupy.cuda.runtime.getDeviceCount()
+    except cupy.cuda.runtime.CUDARuntimeError as problem:
+        raise ImportError(f"backend='cupy' needs an NVIDIA GPU and its driver: {problem}") from problem
+    if devices == 0:
+        raise ImportError("backend='cupy' needs an NVIDIA GPU: CuPy finds none")
+    return cupy  # type: ignore[no-any-return]
+
+
+class ArrayBackend:
+    """Blocks are arrays of `xp`, and so is everything in between."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.xp = array_module(name)
+
+    def block(self, size: int, dtype: str) -> Any:
+        """Zeros in the module's memory."""
+        return self.xp.zeros(size, dtype)
+
+    def prepare(self, program: Program, dtype: str, blocks: Mapping[str, Any]) -> ArrayRunner:
+        """Binds a Program to the lasting blocks."""
+        return ArrayRunner(self.xp, program, {**blocks, "constants": self.xp.asarray(program.constants)})
+
+    def to_numpy(self, block: Any) -> NDArray[Any]:
+        """The block itself for NumPy; a copy for CuPy."""
+        return block if self.xp is np else self.xp.asnumpy(block)  # type: ignore[no-any-return]
+
+
+class ArrayRunner:
+    """Steps and instructions are Python loops; each instruction calls its operation's reference."""
+
+    def __init__(self, xp: ModuleType, program: Program, blocks: Mapping[str, Any]) -> None:
+        self.xp = xp
+        self.program = program
+        self._blocks = blocks
+
+    def run(self, table: NDArray[np.float64], arrays: Mapping[str, Any]) -> int:
+        """Runs one step for each row of the table; see `Runner`.
+
+        Raises
+        ------
+        StepError
+            If an operation refused its operands (a label or an index out of range).
+        """
+        program = self.program
+        arena = self.xp.zeros(program.arena_size, np.uint8)
+        blocks = {**self._blocks, **{name: self.xp.asarray(array) for name, array in arrays.items()}, "arena": arena}
+        for step, row in enumerate(table):
+            run = dict(zip(program.slots, row.tolist(), strict=True))
+            extents = {extent: int(run[extent.name]) for extent in program.extents}
+            try:
+                for instruction in program.instructions:
+                    self._execute(instruction, blocks, extents, run)
+            except IndexError as problem:
+                raise StepError(str(problem), step) from problem
+            row[:] = [float(run[name]) for name in program.slots]
+        for name, array in arrays.items():
+            if self.xp is not np and name.startswith("output:"):
+                array[...] = self.xp.asnumpy(blocks[name])
+        return len(table)
+
+    def _execute(self, instruction: Instruction, blocks: Mapping[str, Any], extents: Mapping[Extent, int],
+                 run: dict[str, float]) -> None:  # fmt: skip
+        inputs = [self._view(buffer, blocks, extents) for buffer in instruction.inputs]
+        attributes = _bound(dict(instruction.attributes), extents)
+        with np.errstate(all="ignore"):
+            results = instruction.operation.reference(self.xp, inputs, attributes, run)
+        for buffer, result in zip(instruction.outputs, results, strict=False):
+            if buffer is not None:
+                self._view(buffer, blocks, extents)[...] = result
+
+    def _view(self, buffer: Buffer | None, blocks: Mapping[str, Any], extents: Mapping[Extent, int]) -> Any:
+        if buffer is None:
+            return None
+        block = blocks[buffer.block]
+        if buffer.block.startswith(("input:", "output:")):
+            return block
+        shape = tuple(extents[size] if isinstance(size, Extent) else size for size in buffer.spec.shape)
+        size = int(np.prod(shape, dtype=np.int64))
+        kind = np.dtype(buffer.spec.dtype)
+        memory = block.view(np.uint8)[buffer.offset : buffer.offset + size * kind.itemsize]
+        return memory.view(kind).reshape(shape)
+
+
+def _bound(value: Any, extents: Mapping[Extent, int]) -> Any:
+    """An attribute with every extent replaced by its value in this step."""
+    if isinstance(value, Extent):
+        return extents[value]
+    if isinstance(value, tuple):
+        return tuple(_bound(each, extents) for each in value)
+    if isinstance(value, dict):
+        return {key: _bound(each, extents) for key, each in value.items()}
+    return value

@@ -1,0 +1,131 @@
+"""Runs a Program with the compiled kernels: thousands of steps in one call, without the interpreter."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastnn import kernels
+from fastnn.backends import InterruptedRun, StepError
+from fastnn.graph.plan import ALIGNMENT, is_serial
+from fastnn.kernels import executor
+from fastnn.program import TYPE_CODES, Buffer, Extent, Instruction, Program, status_message
+
+RUN_BLOCK = "run"
+
+
+class NativeBackend:
+    """Blocks are NumPy arrays; the work is done by `fastnn.kernels`."""
+
+    name = "native"
+
+    def block(self, size: int, dtype: str) -> NDArray[Any]:
+        """A zeroed array that starts at a cache line."""
+        return aligned_zeros(size, dtype)
+
+    def prepare(self, program: Program, dtype: str, blocks: Mapping[str, Any]) -> NativeRunner:
+        """Looks up every kernel; fails here, not at run time, where one is missing.
+
+        Raises
+        ------
+        NotImplementedError
+            If an operation has no kernel.
+        """
+        return NativeRunner(program, dtype, blocks)
+
+    def to_numpy(self, block: Any) -> NDArray[Any]:
+        """The block itself."""
+        return block  # type: ignore[no-any-return]
+
+
+class NativeRunner:
+    """One Program, and as many executors (each with an arena of its own) as runs have been under way at once."""
+
+    def __init__(self, program: Program, dtype: str, blocks: Mapping[str, Any]) -> None:
+        self.program = program
+        self._dtype = dtype
+        self._lasting = {**blocks, "constants": program.constants}
+        buffers = {b.block: None for i in program.instructions for b in i.operands if b is not None}
+        self._block_numbers = {name: number for number, name in enumerate([*buffers, RUN_BLOCK])}
+        self._bound = [name for name in buffers if name not in self._lasting and name != "arena"]
+        self._columns = {name: column for column, name in enumerate(program.slots)}
+        self._described = [self._describe(instruction) for instruction in program.instructions]
+        self._idle: list[Any] = []
+
+    def run(self, table: NDArray[np.float64], arrays: Mapping[str, Any]) -> int:
+        """Runs one step for each row of the table, without the GIL; see `Runner`.
+
+        Raises
+        ------
+        StepError
+            If a kernel refused its operands (a label or an index out of range).
+        InterruptedRun
+            If a signal handler raised.
+        """
+        try:
+            machine = self._idle.pop()
+        except IndexError:
+            machine = self._make_executor()
+        try:
+            for name in self._bound:
+                machine.bind(self._block_numbers[name], arrays[name])
+            status, done = machine.run(table)
+        finally:
+            self._idle.append(machine)
+        if status == 0:
+            return done  # type: ignore[no-any-return]
+        if isinstance(status, BaseException):
+            raise InterruptedRun(done) from status
+        raise StepError(status_message(status), done)
+
+    def _make_executor(self) -> Any:
+        program = self.program
+        blocks = []
+        for name in self._block_numbers:
+            if name == "arena":
+                blocks.append(aligned_zeros(program.arena_size, "uint8"))
+            else:
+                blocks.append(self._lasting.get(name))
+        maxima = tuple(extent.maximum for extent in program.extents)
+        run_block = self._block_numbers[RUN_BLOCK]
+        return executor.Executor(self._described, blocks, maxima, len(program.slots), program.commit, run_block)
+
+    def _describe(self, instruction: Instruction) -> tuple[Any, ...]:
+        operation, attributes = instruction.operation, instruction.attributes
+        kernel = operation.kernel
+        if kernel is None:
+            raise NotImplementedError(f"operation {operation.name!r} has no kernel: use backend='numpy'")
+        padding = (None,) * ((kernel.n_outputs or 0) - len(instruction.outputs))
+        outputs = instruction.outputs + padding
+        operands = [self._operand(buffer) for buffer in outputs + instruction.inputs]
+        specs = [None if b is None else b.spec for b in outputs + instruction.inputs]
+        columns = tuple(self._columns[name] for name in operation.slots(attributes))
+        return (
+            kernels.address(kernel.name, self._dtype),
+            operands,
+            len(outputs),
+            columns + tuple(kernel.integers(attributes)),
+            tuple(kernel.numbers(attributes)),
+            instruction.work,
+            1 if is_serial(instruction) else 1 << 20,
+            instruction.barrier,
+            kernel.scratch(specs, attributes),
+        )
+
+    def _operand(self, buffer: Buffer | None) -> tuple[Any, ...] | None:
+        if buffer is None:
+            return None
+        extents = self.program.extents
+        shape = tuple((extents.index(size),) if isinstance(size, Extent) else size for size in buffer.spec.shape)
+        return self._block_numbers[buffer.block], buffer.offset, shape, TYPE_CODES[buffer.spec.dtype]
+
+
+def aligned_zeros(size: int, dtype: str) -> NDArray[Any]:
+    """Zeros that start at a multiple of ALIGNMENT bytes."""
+    kind = np.dtype(dtype)
+    memory = np.zeros(size * kind.itemsize + ALIGNMENT, np.uint8)
+    start = -memory.ctypes.data % ALIGNMENT
+    return memory[start : start + size * kind.itemsize].view(kind)
