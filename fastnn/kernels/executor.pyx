@@ -217,6 +217,7 @@ cdef void call_member(Instruction *instruction, int *status) noexcept nogil:
 cdef struct Place:
     # Where an operand's dimension or address comes from, for those that a run binds anew.
     int instruction, operand, axis, extent
+    int contiguous             # 0: the caller's own array, whose strides are its own
 
 
 cdef struct Plan:
@@ -235,12 +236,20 @@ cdef struct Plan:
     double last_poll
 
 
+cdef void set_contiguous(Operand *operand) noexcept nogil:
+    """Strides of an array in C order."""
+    cdef int64_t stride = 1
+    cdef int axis
+    for axis in range(operand.ndim - 1, -1, -1):
+        operand.stride[axis] = stride
+        stride *= operand.shape[axis]
+
+
 cdef void bind_extents(Plan *plan, const double *values) noexcept nogil:
     """Writes the extents into every shape that follows one, and chooses the threads of each instruction."""
-    cdef int i, axis
+    cdef int i
     cdef Place *place
     cdef Operand *operand
-    cdef int64_t stride
     for i in range(plan.n_extents):
         plan.bound[i] = <int64_t> values[i]
     for i in range(plan.n):
@@ -249,10 +258,8 @@ cdef void bind_extents(Plan *plan, const double *values) noexcept nogil:
         place = &plan.extents[i]
         operand = &plan.instructions[place.instruction].operand[place.operand]
         operand.shape[place.axis] = plan.bound[place.extent]
-        stride = 1
-        for axis in range(operand.ndim - 1, -1, -1):
-            operand.stride[axis] = stride
-            stride *= operand.shape[axis]
+        if place.contiguous:
+            set_contiguous(operand)
         plan.share_of_maximum[place.instruction] = min(
             plan.share_of_maximum[place.instruction], values[place.extent] / plan.maximum[place.extent])
     plan.largest_team = 1
@@ -453,13 +460,10 @@ cdef class Executor:
                 operand.type = code
                 for axis, size in enumerate(shape):
                     if isinstance(size, tuple):
-                        places.append((i, j, axis, size[0]))
+                        places.append((i, j, axis, size[0], block == run_block or self.blocks[block] is not None))
                         size = maxima[size[0]]
                     operand.shape[axis] = size
-                stride = 1
-                for axis in range(operand.ndim - 1, -1, -1):
-                    operand.stride[axis] = stride
-                    stride *= operand.shape[axis]
+                set_contiguous(operand)
                 if block == run_block:
                     operand.data = <char *> plan.row + <Py_ssize_t> offset
                 elif self.blocks[block] is None:
@@ -470,8 +474,8 @@ cdef class Executor:
         if not plan.extents:
             raise MemoryError("no memory for the instructions of a Program")
         plan.n_places = len(places)
-        for i, (place_instruction, place_operand, place_axis, place_extent) in enumerate(places):
-            plan.extents[i] = Place(place_instruction, place_operand, place_axis, place_extent)
+        for i, place in enumerate(places):
+            plan.extents[i] = Place(place[0], place[1], place[2], place[3], place[4])
 
     def __dealloc__(self):
         free(self.plan.instructions)

@@ -1,0 +1,284 @@
+"""What a layer is: it declares parameters, and combines symbolic tensors in `forward`.
+
+Layers are joined by calling them on `Wire`s, which know a shape and where they come from. Values, gradients and memory
+belong to the network that is made from them.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from fastnn import initializers
+from fastnn.graph.tensor import Graph, Tensor, current
+from fastnn.program import Extent
+
+ROWS = "rows"  # the name of the extent that counts a batch's rows
+
+
+class Parameter:
+    """An array that training changes: its name, shape and how it starts.
+
+    In `forward` it stands for its own tensor: `ops.matmul(x, self.weight)`, `x * self.scale`.
+
+    Attributes
+    ----------
+    name
+        "<layer>.<parameter>" once the layer belongs to a network.
+    shape
+        A tuple of positive integers.
+    initializer
+        A callable `(shape, rng) -> array`, see `fastnn.initializers`.
+    regularized
+        Whether L1 and L2 penalties apply: by default to everything with two dimensions or more, so not to biases.
+    """
+
+    is_parameter = True
+
+    def __init__(self, name: str, shape: Sequence[int], initializer: Any, regularized: bool | None = None) -> None:
+        self.name = name
+        self.shape = tuple(_positive(size, f"parameter {name!r}") for size in shape)
+        self.initializer = initializers.get(initializer)
+        self.regularized = len(self.shape) >= 2 if regularized is None else regularized
+
+    def __repr__(self) -> str:
+        return f"Parameter({self.name!r}, {self.shape})"
+
+    def _tensor(self) -> Tensor:
+        return current().variable(self)
+
+    def __add__(self, other: Any) -> Tensor:
+        return self._tensor() + other
+
+    def __radd__(self, other: Any) -> Tensor:
+        return other + self._tensor()
+
+    def __sub__(self, other: Any) -> Tensor:
+        return self._tensor() - other
+
+    def __rsub__(self, other: Any) -> Tensor:
+        return other - self._tensor()
+
+    def __mul__(self, other: Any) -> Tensor:
+        return self._tensor() * other
+
+    def __rmul__(self, other: Any) -> Tensor:
+        return other * self._tensor()
+
+    def __truediv__(self, other: Any) -> Tensor:
+        return self._tensor() / other
+
+    def __rtruediv__(self, other: Any) -> Tensor:
+        return other / self._tensor()
+
+    def __neg__(self) -> Tensor:
+        return -self._tensor()
+
+
+class Wire:
+    """The output of a layer, or an input of the network, before there is a network.
+
+    Attributes
+    ----------
+    shape
+        Of one sample: without the batch axis.
+    """
+
+    def __init__(self, layer: Layer, inputs: tuple[Wire, ...], shape: tuple[int, ...], index: int = 0) -> None:
+        self.layer = layer
+        self.inputs = inputs
+        self.shape = shape
+        self.index = index
+
+    def __repr__(self) -> str:
+        return f"Wire(from {self.layer.name}, shape={self.shape})"
+
+
+class Layer:
+    """Base class of all layers.
+
+    A layer of one's own is one class: store the constructor's arguments under their own names (they are saved with the
+    network), declare parameters in `build`, compute in `forward`. Nobody writes a gradient by hand.
+
+    >>> class Scale(Layer):
+    ...     def build(self, shape):
+    ...         self.factor = self.parameter("factor", shape[-1:], "ones")
+    ...     def forward(self, x):
+    ...         return x * self.factor
+    """
+
+    classes: ClassVar[dict[str, type[Layer]]] = {}
+    name: str = ""
+    trainable: bool = True
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        Layer.classes[cls.__name__] = cls
+
+    @property
+    def parameters(self) -> list[Parameter]:
+        """The parameters declared so far, in order."""
+        return self.__dict__.setdefault("_parameters", [])  # type: ignore[no-any-return]
+
+    @property
+    def built(self) -> bool:
+        """Whether `build` has run."""
+        return bool(self.__dict__.get("_built", False))
+
+    def parameter(self, name: str, shape: Sequence[int], initializer: Any = "zeros", *,
+                  regularized: bool | None = None) -> Parameter:  # fmt: skip
+        """Declares a parameter; call it in `build`.
+
+        Raises
+        ------
+        ValueError
+            If the name is taken, or the shape or the initializer is not valid.
+        """
+        if any(other.name == name for other in self.parameters):
+            raise ValueError(f"{type(self).__name__}: parameter {name!r} is declared twice")
+        made = Parameter(name, shape, initializer, regularized)
+        self.parameters.append(made)
+        return made
+
+    def build(self, *shapes: tuple[int, ...]) -> None:
+        """Declares parameters, given the shapes of the inputs (of one sample each). Layers without any skip it."""
+
+    def forward(self, *inputs: Tensor) -> Any:
+        """Combines symbolic tensors, the batch axis first, into one or a tuple of them."""
+        raise NotImplementedError(f"{type(self).__name__} must define forward()")
+
+    def config(self) -> dict[str, Any]:
+        """The constructor's arguments, from the attributes of the same names."""
+        names = [name for name, parameter in inspect.signature(type(self).__init__).parameters.items()
+                 if name != "self" and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)]  # fmt: skip
+        missing = [name for name in names if not hasattr(self, name)]
+        if missing:
+            raise TypeError(
+                f"{type(self).__name__} cannot be saved: it keeps no attribute {missing[0]!r} for its constructor's "
+                "argument of that name"
+            )
+        return {name: getattr(self, name) for name in names}
+
+    def __call__(self, *wires: Any) -> Any:
+        """Joins the layer to wires (several arguments, or one list); returns its output wire, or a tuple of them.
+
+        Raises
+        ------
+        TypeError
+            If an argument is not a wire.
+        ValueError
+            If the shapes do not suit the layer.
+        """
+        flat = tuple(wires[0]) if len(wires) == 1 and isinstance(wires[0], (list, tuple)) else wires
+        for wire in flat:
+            if not isinstance(wire, Wire):
+                raise TypeError(
+                    f"{self.label}: a layer is called on fnn.Input(...) or on another layer's output, "
+                    f"got {type(wire).__name__}"
+                )
+        shapes = [wire.shape for wire in flat]
+        if not self.built:
+            try:
+                self.build(*shapes)
+            except TypeError as problem:
+                if self._accepts(self.build, len(flat)):
+                    raise
+                raise ValueError(f"{self.label} does not take {len(flat)} inputs") from problem
+            self.__dict__["_built"] = True
+            self.__dict__["_built_for"] = shapes
+        elif self.parameters and shapes != self.__dict__["_built_for"]:
+            raise ValueError(f"{self.label} was built for inputs {self.__dict__['_built_for']}, got {shapes}")
+        outputs = self._output_shapes(shapes)
+        made = tuple(Wire(self, flat, shape, index) for index, shape in enumerate(outputs))
+        return made[0] if len(made) == 1 else made
+
+    @property
+    def label(self) -> str:
+        """How errors call this layer."""
+        return f"layer {self.name!r}" if self.name else type(self).__name__
+
+    @staticmethod
+    def _accepts(function: Any, count: int) -> bool:
+        try:
+            inspect.signature(function).bind(*[None] * count)
+        except TypeError:
+            return False
+        return True
+
+    def _output_shapes(self, shapes: Sequence[tuple[int, ...]]) -> list[tuple[int, ...]]:
+        """Traces `forward` on inputs of these shapes, only to learn what comes out."""
+        rows = Extent(ROWS, 1)
+        if not self._accepts(self.forward, len(shapes)):
+            raise ValueError(f"{self.label} does not take {len(shapes)} inputs")
+        with Graph() as graph:
+            inputs = [graph.input(f"input{i}", (rows, *shape)) for i, shape in enumerate(shapes)]
+            try:
+                results = self.forward(*inputs)
+            except (ValueError, TypeError) as problem:
+                raise type(problem)(f"{self.label}, given {_listed(shapes)}: {problem}") from problem
+        tensors = results if isinstance(results, tuple) else (results,)
+        for tensor in tensors:
+            if not isinstance(tensor, Tensor):
+                raise TypeError(f"{self.label}: forward() must return a symbolic tensor, got {type(tensor).__name__}")
+            if tensor.shape[:1] != (rows,):
+                raise ValueError(f"{self.label}: forward() must keep the batch axis first, got shape {tensor.shape}")
+        return [tuple(int(size) for size in tensor.shape[1:]) for tensor in tensors]  # type: ignore[arg-type]
+
+
+class InputLayer(Layer):
+    """Where data enters the network; made by `Input`."""
+
+    def __init__(self, shape: tuple[int, ...], dtype: str | None = None, scale: float = 1.0, name: str = "") -> None:
+        self.shape = shape
+        self.dtype = dtype
+        self.scale = scale
+        self.name = name
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """The input itself."""
+        return inputs[0]
+
+
+def Input(shape: int | Sequence[int], dtype: str | None = None, scale: float = 1.0, name: str = "") -> Wire:  # noqa: N802
+    """An input of a network.
+
+    Parameters
+    ----------
+    shape
+        Of one sample, without the batch axis; an integer n means (n,).
+    dtype
+        "uint8" declares byte images: they stay bytes in memory and are converted a batch at a time. None means the
+        network's own dtype.
+    scale
+        Every value is multiplied by it on the way in, e.g. 1/255 for bytes.
+    name
+        By which a dict of arrays refers to it.
+
+    Raises
+    ------
+    ValueError
+        If the shape has a size below 1, or dtype is something else.
+    """
+    if dtype not in (None, "uint8", "float32", "float64"):
+        raise ValueError(f"Input: dtype must be None, 'uint8', 'float32' or 'float64', got {dtype!r}")
+    layer = InputLayer(as_shape(shape, "Input"), dtype, float(scale), name)
+    return Wire(layer, (), layer.shape)
+
+
+def as_shape(shape: Any, what: str) -> tuple[int, ...]:
+    """A shape as a tuple of positive integers; a single integer means one axis."""
+    sizes = (shape,) if isinstance(shape, int) or not hasattr(shape, "__iter__") else tuple(shape)
+    return tuple(_positive(size, what) for size in sizes)
+
+
+def _positive(size: Any, what: str) -> int:
+    if isinstance(size, bool) or not hasattr(size, "__index__"):
+        raise TypeError(f"{what}: a size must be an integer, got {size!r}")
+    if int(size) < 1:
+        raise ValueError(f"{what}: a size must be at least 1, got {size}")
+    return int(size)
+
+
+def _listed(shapes: Sequence[tuple[int, ...]]) -> str:
+    return " and ".join(f"an input of shape {shape}" for shape in shapes)
