@@ -8,8 +8,10 @@ from fastnn.kernels.instruction cimport (
 
 include "vector.pxi"
 include "share.pxi"
+include "functions.pxi"
 include "elementwise.pxi"
 
 KERNELS = {
     "unary": <size_t> <void *> unary,
+    "slope": <size_t> <void *> slope,
 }

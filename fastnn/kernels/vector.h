@@ -19,6 +19,7 @@
 #if REAL_BITS == 64
 typedef double real;
 typedef int64_t ireal;
+typedef uint64_t ureal;
 #define REAL_IS_DOUBLE 1
 #define MANTISSA_BITS 52
 #define EXPONENT_BIAS 1023
@@ -29,6 +30,7 @@ typedef int64_t ireal;
 #else
 typedef float real;
 typedef int32_t ireal;
+typedef uint32_t ureal;
 #define REAL_IS_DOUBLE 0
 #define MANTISSA_BITS 23
 #define EXPONENT_BIAS 127
@@ -40,6 +42,7 @@ typedef int32_t ireal;
 
 typedef real vf __attribute__((vector_size(VBYTES)));
 typedef ireal vi __attribute__((vector_size(VBYTES)));
+typedef ureal vu __attribute__((vector_size(VBYTES)));
 typedef real vf_unaligned __attribute__((vector_size(VBYTES), aligned(REAL_BITS / 8), may_alias));
 
 #define HAS_FMA (LEVEL >= 3 || (LEVEL == 0 && (defined(__FP_FAST_FMAF) || defined(__aarch64__))))
@@ -50,6 +53,7 @@ VINLINE void vstore(real *p, vf x) { *(vf_unaligned *)p = x; }
 VINLINE vf vsplat(real x) { return x - (vf){0}; } /* x - 0 is x for every x, -0 included */
 VINLINE vi vbits(vf x) { return (vi)x; }
 VINLINE vf vfrombits(vi x) { return (vf)x; }
+VINLINE vi vshift_right(vi x, int n) { return (vi)((vu)x >> n); } /* zeros move in; >> itself copies the sign */
 VINLINE vi vless(vf a, vf b) { return a < b; } /* all ones where true; false where either is NaN */
 VINLINE vi vless_equal(vf a, vf b) { return a <= b; }
 VINLINE vi vequal(vf a, vf b) { return a == b; }

@@ -23,5 +23,6 @@ cdef extern from "vector.h":
     vi vequal(vf a, vf b) noexcept nogil
     vf vselect(vi mask, vf a, vf b) noexcept nogil
     vi vbits(vf x) noexcept nogil
+    vi vshift_right(vi x, int n) noexcept nogil
     vf vfrombits(vi x) noexcept nogil
     real rfma(real a, real b, real c) noexcept nogil

@@ -1,0 +1,128 @@
+# Functions of one vector: exp, log, log1p, expm1, tanh, sigmoid, softplus and erf, the same bits at every width.
+#
+# A lane's result depends on that lane alone, so a part of a vector (vload_part) gives what a whole one gives. Errors
+# stand in units of the last place, measured over all float32 numbers (float64: samples); NaN goes in and comes out.
+
+cdef extern from "coefficients.h":
+    enum: EXP_TERMS, LOG_TERMS, ERF_TERMS, ERFC_TERMS
+    const real LOG2_E, LN2_HIGH, LN2_LOW, SQRT_HALF, ROUNDER, SMALLEST_NORMAL
+    const real TWO_OVER_ROOT_PI, ROOT_TWO_OVER_PI, ONE_OVER_ROOT_TWO_PI
+    const real EXP_LOWEST, EXP_HIGHEST, ERF_LIMIT, LIFT, NOT_A_NUMBER, INFINITE
+    const real *EXP_TABLE
+    const real *LOG_TABLE
+    const real *ERF_TABLE
+    const real *ERFC_TABLE
+
+
+cdef inline vf horner(vf x, const real *table, int terms) noexcept nogil:
+    """The polynomial in x whose coefficients stand in `table`, highest power first."""
+    cdef vf sum = vsplat(table[0])
+    cdef int i
+    for i in range(1, terms):
+        sum = vfma(sum, x, vsplat(table[i]))
+    return sum
+
+
+cdef inline vf power_of_two(vf shifted) noexcept nogil:
+    """2^n from n + ROUNDER: the low bits are the exponent field, and the shift drops all others."""
+    return vfrombits(vbits(shifted) << MANTISSA_BITS)
+
+
+cdef inline vf reduced_expm1(vf x, vf *n) noexcept nogil:
+    """exp(r) - 1, where x = n log 2 + r with a whole number n and |r| <= log(2) / 2."""
+    cdef vf whole = vfma(x, vsplat(LOG2_E), vsplat(ROUNDER)) - vsplat(ROUNDER)
+    cdef vf r = vfma(whole, vsplat(-LN2_LOW), vfma(whole, vsplat(-LN2_HIGH), x))
+    n[0] = whole
+    return vfma(r * r, horner(r, EXP_TABLE, EXP_TERMS), r)
+
+
+cdef inline vf vexp(vf x) noexcept nogil:
+    """exp(x), within 2 units; 0 and infinity beyond the ends of the range, denormals before that."""
+    cdef vf n
+    cdef vf y = reduced_expm1(vmin(vsplat(EXP_HIGHEST), vmax(vsplat(EXP_LOWEST), x)), &n) + vsplat(1)
+    # Times 2^n in two steps: 2^n itself may be too large or too small to be a number.
+    cdef vf half = vfma(n, vsplat(0.5), vsplat(ROUNDER))
+    cdef vf rest = n - (half - vsplat(ROUNDER)) + vsplat(ROUNDER)
+    return y * power_of_two(half) * power_of_two(rest)
+
+
+cdef inline vf vexpm1_negative(vf x) noexcept nogil:
+    """exp(x) - 1 for x <= 0, within 2 units."""
+    cdef vf n
+    cdef vf y = reduced_expm1(vmax(vsplat(-40), x), &n)  # at -40 the result has long been -1
+    cdef vf power = power_of_two(n + vsplat(ROUNDER))
+    return vfma(power, y, power - vsplat(1))
+
+
+cdef inline vf vtanh(vf x) noexcept nogil:
+    """tanh(x) = -e / (2 + e) with e = exp(-2 |x|) - 1, within 4 units."""
+    cdef vf e = vexpm1_negative(vsplat(-2) * vabs(x))
+    return vcopysign(e / (vsplat(2) + e), x)
+
+
+cdef inline vf vsigmoid(vf x) noexcept nogil:
+    """1 / (1 + exp(-x)), within 4 units down to the denormals: exp is only taken of numbers below 0."""
+    cdef vf e = vexp(-vabs(x))
+    return vselect(vless(x, vsplat(0)), e, vsplat(1)) / (vsplat(1) + e)
+
+
+cdef inline vf log_sum(vf k, vf f) noexcept nogil:
+    """k log 2 + log(1 + f) for sqrt(1/2) - 1 <= f <= 1 and whole k.
+
+    With s = f / (2 + f), log(1 + f) = 2 atanh(s) = f - f^2 / 2 + s (f^2 / 2 + z L(z)), z = s^2: a form whose leading
+    term is exact, so that small f lose nothing.
+    """
+    cdef vf s = f / (vsplat(2) + f)
+    cdef vf z = s * s
+    cdef vf half_square = vsplat(0.5) * f * f
+    cdef vf tail = vfma(s, vfma(z, horner(z, LOG_TABLE, LOG_TERMS), half_square), k * vsplat(LN2_LOW))
+    return vfma(k, vsplat(LN2_HIGH), f - (half_square - tail))
+
+
+cdef inline vf split(vf x, vf *mantissa) noexcept nogil:
+    """x = 2^k m with sqrt(1/2) <= m < sqrt(2), for normal x > 0: returns k."""
+    cdef vi base = vbits(vsplat(SQRT_HALF))
+    cdef vi bits = vbits(x) - base + vbits(vsplat(1))
+    mantissa[0] = vfrombits((bits & vbits(vsplat(SMALLEST_NORMAL)) - 1) + base)
+    return vfrombits(vshift_right(bits, MANTISSA_BITS) + vbits(vsplat(ROUNDER))) - vsplat(ROUNDER + EXPONENT_BIAS)
+
+
+cdef inline vf log_at_ends(vf x, vf y) noexcept nogil:
+    """log(x) where y is right for positive finite x: NaN below 0, -infinity at 0, infinity and NaN themselves."""
+    y = vselect(vless(x, vsplat(INFINITE)), y, x)
+    y = vselect(vless(vsplat(0), x), y, vsplat(NOT_A_NUMBER))
+    return vselect(vequal(x, vsplat(0)), vsplat(-INFINITE), y)
+
+
+cdef inline vf vlog(vf x) noexcept nogil:
+    """log(x), within 2 units."""
+    cdef vi denormal = vless(x, vsplat(SMALLEST_NORMAL))
+    cdef vf m
+    cdef vf k = split(vselect(denormal, x * vsplat(LIFT), x), &m)
+    k = k - vselect(denormal, vsplat(MANTISSA_BITS + 1), vsplat(0))
+    return log_at_ends(x, log_sum(k, m - vsplat(1)))
+
+
+cdef inline vf vlog1p(vf x) noexcept nogil:
+    """log(1 + x), within 4 units: what rounding 1 + x loses is put back into the mantissa."""
+    cdef vf u = vsplat(1) + x
+    cdef vf part = u - vsplat(1)
+    cdef vf lost = (vsplat(1) - (u - part)) + (x - part)
+    cdef vf m
+    cdef vf k = split(u, &m)
+    # 2^-k; beyond 2^60 it may not be a number, and nothing that is lost matters.
+    cdef vf power = vselect(vless(u, vsplat(1e18)), power_of_two(vsplat(ROUNDER) - k), vsplat(0))
+    return vcopysign(log_at_ends(u, log_sum(k, vfma(lost, power, m - vsplat(1)))), x)
+
+
+cdef inline vf vsoftplus(vf x) noexcept nogil:
+    """log(1 + exp(x)) = max(x, 0) + log(1 + exp(-|x|)), within 4 units."""
+    return vmax(vsplat(0), x) + log_sum(vsplat(0), vexp(-vabs(x)))
+
+
+cdef inline vf verf(vf x) noexcept nogil:
+    """erf(x), within 4 units: a polynomial up to 1, then 1 - exp(a polynomial)."""
+    cdef vf size = vabs(x)
+    cdef vf near = vfma(size, horner(size * size, ERF_TABLE, ERF_TERMS), size)
+    cdef vf far = -vexpm1_negative(horner(vmin(vsplat(ERF_LIMIT), size), ERFC_TABLE, ERFC_TERMS))
+    return vcopysign(vselect(vless(size, vsplat(1)), near, far), x)
