@@ -44,6 +44,10 @@ class Backend(Protocol):
         """Binds a Program to the lasting blocks."""
         ...
 
+    def write(self, block: Any, start: int, values: NDArray[Any]) -> None:
+        """Copies a flat NumPy array into a block, from element `start` on."""
+        ...
+
     def to_numpy(self, block: Any) -> NDArray[Any]:
         """The block's memory as a NumPy array: itself where it is one, a copy from the device otherwise."""
         ...

@@ -51,6 +51,10 @@ class ArrayBackend:
         """Binds a Program to the lasting blocks."""
         return ArrayRunner(self.xp, program, {**blocks, "constants": self.xp.asarray(program.constants)})
 
+    def write(self, block: Any, start: int, values: NDArray[Any]) -> None:
+        """Copies values into the block."""
+        block[start : start + values.size] = self.xp.asarray(values)
+
     def to_numpy(self, block: Any) -> NDArray[Any]:
         """The block itself for NumPy; a copy for CuPy."""
         return block if self.xp is np else self.xp.asnumpy(block)  # type: ignore[no-any-return]

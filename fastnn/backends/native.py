@@ -36,6 +36,10 @@ class NativeBackend:
         """
         return NativeRunner(program, dtype, blocks)
 
+    def write(self, block: Any, start: int, values: NDArray[Any]) -> None:
+        """Copies values into the block."""
+        block[start : start + values.size] = values
+
     def to_numpy(self, block: Any) -> NDArray[Any]:
         """The block itself."""
         return block  # type: ignore[no-any-return]

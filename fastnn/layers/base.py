@@ -111,6 +111,7 @@ class Layer:
     classes: ClassVar[dict[str, type[Layer]]] = {}
     name: str = ""
     trainable: bool = True
+    claimed: bool = False  # by a network
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -197,6 +198,9 @@ class Layer:
     def label(self) -> str:
         """How errors call this layer."""
         return f"layer {self.name!r}" if self.name else type(self).__name__
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key != "claimed"}
 
     @staticmethod
     def _accepts(function: Any, count: int) -> bool:

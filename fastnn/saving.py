@@ -1,0 +1,206 @@
+"""Networks and trainers as safetensors files: arrays by name, everything else as JSON in the header.
+
+A file is written beside its target and renamed: a crash leaves the old file or the new one, never half of one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastnn._version import __version__
+from fastnn.layers.base import InputLayer, Layer, Wire
+
+FORMAT = 1
+
+
+def write(path: Any, arrays: Mapping[str, NDArray[Any]], description: Mapping[str, Any]) -> None:
+    """Writes arrays and a description atomically.
+
+    Raises
+    ------
+    TypeError
+        If the description holds something that JSON cannot, or the path is not one.
+    OSError
+        If the folder does not exist or cannot be written to.
+    """
+    from safetensors.numpy import save
+
+    target = Path(os.fspath(path))
+    text = json.dumps({"format": FORMAT, "fastnn": __version__, **description})
+    content = save({name: np.ascontiguousarray(array) for name, array in arrays.items()}, metadata={"fastnn": text})
+    if target.is_dir():
+        raise IsADirectoryError(f"cannot save to {str(target)!r}: it is a directory")
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"cannot save to {str(target)!r}: there is no directory {str(target.parent)!r}")
+    beside = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
+    try:
+        with open(beside, "xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, target)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+
+
+def read(path: Any) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """The arrays and the description of a file that `write` made.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is damaged, or something else than a file of fastnn.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    source = Path(os.fspath(path))
+    if source.is_dir():
+        raise IsADirectoryError(f"cannot load {str(source)!r}: it is a directory")
+    if not source.exists():
+        raise FileNotFoundError(f"cannot load {str(source)!r}: there is no such file")
+    content = source.read_bytes()
+    try:
+        arrays = load(content)
+        length = int.from_bytes(content[:8], "little")
+        description = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["fastnn"])
+        if description["format"] != FORMAT:
+            raise ValueError(f"its format is {description['format']!r}, this version reads {FORMAT}")
+    except (SafetensorError, KeyError, ValueError, TypeError, RecursionError, AttributeError) as problem:
+        reason = f"no entry {problem}" if isinstance(problem, KeyError) else str(problem)
+        raise ValueError(f"{str(source)!r} is damaged or was not saved by fastnn: {reason}") from problem
+    return arrays, description
+
+
+def describe(network: Any) -> dict[str, Any]:
+    """A network's structure as plain data.
+
+    Raises
+    ------
+    TypeError
+        If a layer's argument cannot be written as JSON.
+    """
+    numbers = {wire: number for number, wire in enumerate(network._order)}
+    layers = list(network.layers)
+    return {
+        "class": "Sequential" if type(network).__name__ == "Sequential" else "Network",
+        "seed": network.seed,
+        "dtype": network.dtype,
+        "layers": [_describe_layer(layer) for layer in layers],
+        "wires": [
+            {"layer": layers.index(wire.layer), "inputs": [numbers[source] for source in wire.inputs],
+             "index": wire.index} for wire in network._order
+        ],
+        "inputs": [numbers[wire] for wire in network.inputs],
+        "outputs": [numbers[wire] for wire in network.outputs],
+    }  # fmt: skip
+
+
+def _describe_layer(layer: Layer) -> dict[str, Any]:
+    config = {key: _plain(value, layer, key) for key, value in layer.config().items()}
+    return {"class": type(layer).__name__, "name": layer.name, "trainable": layer.trainable, "config": config}
+
+
+def _plain(value: Any, layer: Layer, key: str) -> Any:
+    if value is None or isinstance(value, (str, int, float, bool)):
+        return value
+    if isinstance(value, (tuple, list)):
+        return [_plain(each, layer, key) for each in value]
+    if hasattr(value, "config"):
+        return {"class": type(value).__name__, "config": _plain(value.config(), layer, key)}
+    if isinstance(value, dict):
+        return {str(name): _plain(each, layer, key) for name, each in value.items()}
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if callable(value) and getattr(value, "__name__", "<lambda>") != "<lambda>":
+        return {"function": value.__name__}
+    raise TypeError(f"{layer.label} cannot be saved: its argument {key!r} is a {type(value).__name__}")
+
+
+def rebuild(description: Any, network_class: Any, custom_objects: Mapping[str, Any], backend: str) -> Any:
+    """A network of the structure that `describe` wrote, with fresh parameters.
+
+    Raises
+    ------
+    ValueError
+        If the description makes no sense, or names a class or function that is not known.
+    """
+    try:
+        layers = [_rebuild_layer(entry, custom_objects) for entry in description["layers"]]
+        wires: list[Wire] = []
+        made: dict[tuple[int, tuple[int, ...]], Any] = {}
+        for entry in description["wires"]:
+            number, sources = entry["layer"], tuple(entry["inputs"])
+            if any(source >= len(wires) or source < 0 for source in sources):
+                raise ValueError("its layers are joined in a cycle")
+            key = (number, sources)
+            if key not in made:
+                layer = layers[number]
+                is_input = isinstance(layer, InputLayer)
+                made[key] = Wire(layer, (), layer.shape) if is_input else layer(*[wires[source] for source in sources])
+            wire = made[key]
+            wires.append(wire[entry["index"]] if isinstance(wire, tuple) else wire)
+        network = network_class([wires[i] for i in description["inputs"]], [wires[i] for i in description["outputs"]],
+                                seed=description["seed"], dtype=description["dtype"], backend=backend)  # fmt: skip
+    except (KeyError, TypeError, IndexError, AttributeError) as problem:
+        raise ValueError(f"the description of the network is damaged: {problem!r}") from problem
+    return network
+
+
+def _rebuild_layer(entry: Mapping[str, Any], custom_objects: Mapping[str, Any]) -> Layer:
+    name = entry["class"]
+    known = custom_objects.get(name) or Layer.classes.get(name)
+    if known is None:
+        raise ValueError(f"unknown layer class {name!r}: define it, or pass custom_objects={{{name!r}: ...}}")
+    arguments = {key: _unplain(value, custom_objects) for key, value in entry["config"].items()}
+    layer = known(**arguments)
+    if not isinstance(layer, Layer):
+        raise ValueError(f"{name!r} is not a layer")
+    layer.name = entry["name"]
+    layer.trainable = entry["trainable"]
+    return layer
+
+
+def _unplain(value: Any, custom_objects: Mapping[str, Any]) -> Any:
+    if isinstance(value, dict) and "function" in value:
+        if value["function"] not in custom_objects:
+            raise ValueError(f"unknown function {value['function']!r}: pass it in custom_objects")
+        return custom_objects[value["function"]]
+    if isinstance(value, dict) and set(value) == {"class", "config"}:
+        from fastnn import initializers
+
+        return initializers.from_config(value)
+    if isinstance(value, list):
+        return tuple(_unplain(each, custom_objects) for each in value)
+    return value
+
+
+def restore(network: Any, arrays: Mapping[str, NDArray[Any]], path: Any) -> None:
+    """Sets a network's parameters from a file's arrays.
+
+    Raises
+    ------
+    ValueError
+        If one is missing or has another shape or dtype.
+    """
+    expected = network.parameters()
+    for name, current in expected.items():
+        if name not in arrays:
+            raise ValueError(f"{str(path)!r} is damaged: parameter {name!r} is missing")
+        if arrays[name].shape != current.shape or arrays[name].dtype != current.dtype:
+            raise ValueError(
+                f"{str(path)!r} is damaged: parameter {name!r} should be {current.dtype} {current.shape}, "
+                f"is {arrays[name].dtype} {arrays[name].shape}"
+            )
+    network.set_weights({name: arrays[name] for name in expected})
