@@ -133,7 +133,7 @@ class Graph:
     def __exit__(self, *_: object) -> None:
         _active.graphs.pop()
 
-    def add(self, name: str, inputs: Sequence[Tensor | None] = (), **attributes: Any) -> Node:
+    def add(self, name: str, inputs: Sequence[Tensor | None] = (), /, **attributes: Any) -> Node:
         """Records an operation, by its name in the table."""
         node = Node(OPERATIONS[name], inputs, attributes, self)
         self.nodes.append(node)

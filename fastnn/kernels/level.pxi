@@ -10,8 +10,10 @@ include "vector.pxi"
 include "share.pxi"
 include "functions.pxi"
 include "elementwise.pxi"
+include "random.pxi"
 
 KERNELS = {
     "unary": <size_t> <void *> unary,
     "slope": <size_t> <void *> slope,
+    "dropout": <size_t> <void *> dropout,
 }

@@ -16,3 +16,92 @@ cdef inline int64_t count(const Operand *operand) noexcept nogil:
     for axis in range(operand.ndim):
         total *= operand.shape[axis]
     return total
+
+
+cdef inline bint is_contiguous(const Operand *operand) noexcept nogil:
+    """Whether the elements lie one after the other in C order."""
+    return is_packed(operand, 0)
+
+
+cdef inline bint is_packed(const Operand *operand, int axis) noexcept nogil:
+    """Whether the elements of `axis` and the axes after it lie one after the other in C order."""
+    cdef int64_t expected = 1
+    cdef int each
+    for each in range(operand.ndim - 1, axis - 1, -1):
+        if operand.shape[each] != 1 and operand.stride[each] != expected:
+            return False
+        expected *= operand.shape[each]
+    return True
+
+
+cdef struct Walk:
+    # A place in the axes from `axis` on of an operand of any strides, moving in C order from run to run: a run is what
+    # is left of the innermost axis.
+    int64_t offset, stride, left
+    int64_t index[6]
+    int axis
+
+
+cdef inline void walk_to(Walk *walk, const Operand *operand, int axis, int64_t position) noexcept nogil:
+    """Goes to the element at `position`, counted in C order over the axes from `axis` on."""
+    cdef int each
+    walk.axis = axis
+    walk.offset, walk.stride, walk.left = 0, 0, 1
+    for each in range(operand.ndim - 1, axis - 1, -1):
+        walk.index[each] = position % operand.shape[each]
+        position //= operand.shape[each]
+        walk.offset += walk.index[each] * operand.stride[each]
+    if operand.ndim > axis:
+        each = operand.ndim - 1
+        walk.stride = operand.stride[each]
+        walk.left = operand.shape[each] - walk.index[each]
+
+
+cdef inline void walk_on(Walk *walk, const Operand *operand) noexcept nogil:
+    """Goes to the start of the next run."""
+    cdef int each = operand.ndim - 1
+    walk.offset += walk.left * walk.stride
+    while each >= walk.axis:
+        if each < operand.ndim - 1:
+            walk.offset += operand.stride[each]
+            walk.index[each] += 1
+            if walk.index[each] < operand.shape[each]:
+                break
+        walk.offset -= operand.shape[each] * operand.stride[each]
+        walk.index[each] = 0
+        each -= 1
+    if operand.ndim > walk.axis:
+        walk.left = operand.shape[operand.ndim - 1]
+
+
+cdef inline const real *read_span(const Operand *operand, int64_t first, int64_t n, real *buffer) noexcept nogil:
+    """Elements [first, first + n) in C order: where they lie if they are contiguous, else copied into `buffer`."""
+    cdef const real *source = <const real *> operand.data
+    cdef int64_t done = 0, i, length
+    cdef Walk walk
+    if is_contiguous(operand):
+        return source + first
+    walk_to(&walk, operand, 0, first)
+    while done < n:
+        length = min(walk.left, n - done)
+        for i in range(length):
+            buffer[done + i] = source[walk.offset + i * walk.stride]
+        done += length
+        walk_on(&walk, operand)
+    return buffer
+
+
+cdef inline void write_span(const Operand *operand, int64_t first, int64_t n, const real *buffer) noexcept nogil:
+    """Copies `buffer` to elements [first, first + n) in C order, unless it is their own memory already."""
+    cdef real *target = <real *> operand.data
+    cdef int64_t done = 0, i, length
+    cdef Walk walk
+    if is_contiguous(operand):
+        return
+    walk_to(&walk, operand, 0, first)
+    while done < n:
+        length = min(walk.left, n - done)
+        for i in range(length):
+            target[walk.offset + i * walk.stride] = buffer[done + i]
+        done += length
+        walk_on(&walk, operand)

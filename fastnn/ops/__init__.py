@@ -4,5 +4,6 @@ The functions take arrays (and compute at once) or symbolic tensors (and record 
 """
 
 from fastnn.ops.activation import relu
+from fastnn.ops.random import dropout
 
-__all__ = ["relu"]
+__all__ = ["dropout", "relu"]

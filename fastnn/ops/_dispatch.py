@@ -5,7 +5,7 @@ A call on arrays fills one instruction and runs the kernel: no plan, no cache, a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from fastnn.program import FLOATS, OPERATIONS, Operation, Spec
 
 Array = NDArray[Any]
 Operand = ArrayLike | Tensor  # what the functions of fastnn.ops accept
+NO_SLOTS: Mapping[str, float] = {}
 
 STATUS = {
     1: "a class label is outside 0 ... classes - 1",
@@ -45,17 +46,18 @@ def as_array(value: Any, name: str = "array") -> Array:
 
 
 def dispatch(name: str, inputs: Sequence[Any], out: Array | Sequence[Array] | None = None, *, labels: tuple[int, ...] = (),
-             **attributes: Any) -> Any:  # fmt: skip
+             run: Mapping[str, float] = NO_SLOTS, **attributes: Any) -> Any:  # fmt: skip
     """Records operation `name` if an input is symbolic; otherwise computes it. Returns the first output, or all.
 
-    `labels` are the positions of inputs that stay whole numbers (classes, indices).
+    `labels` are the positions of inputs that stay whole numbers (classes, indices). `run` has the values of the run
+    row's slots that a kernel reads when it is called on arrays.
     """
     if any(is_symbolic(value) for value in inputs):
         if out is not None:
             raise TypeError(f"{name}: out= is for arrays; a symbolic tensor has no memory yet")
         outputs = apply_all(name, *inputs, **attributes)
     else:
-        outputs = compute(OPERATIONS[name], inputs, out, labels, attributes)
+        outputs = compute(OPERATIONS[name], inputs, out, labels, attributes, run)
     return outputs[0] if len(outputs) == 1 else outputs
 
 
@@ -66,7 +68,7 @@ def float_type(arrays: Sequence[Array | None]) -> str:
 
 
 def compute(operation: Operation, inputs: Sequence[Any], out: Array | Sequence[Array] | None, labels: tuple[int, ...],
-            attributes: dict[str, Any]) -> tuple[Array, ...]:  # fmt: skip
+            attributes: dict[str, Any], run: Mapping[str, float] = NO_SLOTS) -> tuple[Array, ...]:  # fmt: skip
     """Runs one operation's kernel on arrays.
 
     Raises
@@ -91,9 +93,11 @@ def compute(operation: Operation, inputs: Sequence[Any], out: Array | Sequence[A
     scratch = kernel.scratch([*results, *specs], attributes)
     n_threads = max(1, min(executor.threads(), int(work / 8000.0))) if kernel.parallel else 1
     memory = np.empty((scratch + 64) * n_threads, np.uint8) if scratch else None
-    integers = kernel.integers(attributes)
+    slots = operation.slots(attributes)
+    row = np.array([run[slot] for slot in slots], np.float64) if slots else None
+    integers = (*range(len(slots)), *kernel.integers(attributes))
     status = executor.call(kernels.address(kernel.name, dtype), (*targets, *arrays), len(targets), integers,
-                           kernel.numbers(attributes), work, n_threads, memory)  # fmt: skip
+                           kernel.numbers(attributes), work, n_threads, memory, row)  # fmt: skip
     if status:
         raise ValueError(f"{operation.name}: {STATUS[status]}")
     return tuple(targets)
