@@ -25,7 +25,6 @@ typedef uint64_t ureal;
 #define EXPONENT_BIAS 1023
 #define REAL_FMA __builtin_fma
 #define REAL_SQRT __builtin_sqrt
-#define V(name) name##_pd
 #define VMASK __mmask8
 #else
 typedef float real;
@@ -36,7 +35,6 @@ typedef uint32_t ureal;
 #define EXPONENT_BIAS 127
 #define REAL_FMA __builtin_fmaf
 #define REAL_SQRT __builtin_sqrtf
-#define V(name) name##_ps
 #define VMASK __mmask16
 #endif
 
@@ -44,6 +42,23 @@ typedef real vf __attribute__((vector_size(VBYTES)));
 typedef ireal vi __attribute__((vector_size(VBYTES)));
 typedef ureal vu __attribute__((vector_size(VBYTES)));
 typedef real vf_unaligned __attribute__((vector_size(VBYTES), aligned(REAL_BITS / 8), may_alias));
+
+/* V(add) is the intrinsic of that name for vf. */
+#define JOIN(prefix, name, type) prefix##name##type
+#define INTRINSIC(prefix, name, type) JOIN(prefix, name, type)
+#define V(name) INTRINSIC(V_PREFIX, name, V_TYPE)
+#if REAL_IS_DOUBLE
+#define V_TYPE _pd
+#else
+#define V_TYPE _ps
+#endif
+#if LEVEL == 4
+#define V_PREFIX _mm512_
+#elif LEVEL == 3
+#define V_PREFIX _mm256_
+#elif LEVEL == 2
+#define V_PREFIX _mm_
+#endif
 
 #define HAS_FMA (LEVEL >= 3 || (LEVEL == 0 && (defined(__FP_FAST_FMAF) || defined(__aarch64__))))
 #define VINLINE static inline __attribute__((always_inline))
@@ -57,21 +72,34 @@ VINLINE vi vshift_right(vi x, int n) { return (vi)((vu)x >> n); } /* zeros move 
 VINLINE vi vless(vf a, vf b) { return a < b; } /* all ones where true; false where either is NaN */
 VINLINE vi vless_equal(vf a, vf b) { return a <= b; }
 VINLINE vi vequal(vf a, vf b) { return a == b; }
+#if LEVEL == 3 || LEVEL == 2
+VINLINE vf vselect(vi mask, vf a, vf b) { return V(blendv)(b, a, (vf)mask); }
+#else
 VINLINE vf vselect(vi mask, vf a, vf b) { return (vf)((mask & (vi)a) | (~mask & (vi)b)); }
+#endif
 VINLINE vf vabs(vf x) { return (vf)((vi)x & ~(vi)vsplat((real)-0.0)); }
 VINLINE vf vcopysign(vf x, vf sign) { return (vf)((vi)vabs(x) | ((vi)sign & (vi)vsplat((real)-0.0))); }
 /* a > b ? a : b, so the second where either is NaN: write vmax(constant, x) to let NaN through. */
+#if LEVEL >= 2
+VINLINE vf vmax(vf a, vf b) { return V(max)(a, b); }
+VINLINE vf vmin(vf a, vf b) { return V(min)(a, b); }
+VINLINE vf vsqrt(vf x) { return V(sqrt)(x); }
+#else
 VINLINE vf vmax(vf a, vf b) { return vselect(b < a, a, b); }
 VINLINE vf vmin(vf a, vf b) { return vselect(a < b, a, b); }
+VINLINE vf vsqrt(vf x) {
+    vf r;
+    for (int i = 0; i < VL; i++) r[i] = REAL_SQRT(x[i]);
+    return r;
+}
+#endif
 
 #if LEVEL == 4
-VINLINE vf vfma(vf a, vf b, vf c) { return V(_mm512_fmadd)(a, b, c); }
-VINLINE vf vsqrt(vf x) { return V(_mm512_sqrt)(x); }
-VINLINE vf vload_part(const real *p, int64_t n) { return V(_mm512_maskz_loadu)((VMASK)((1u << n) - 1), p); }
-VINLINE void vstore_part(real *p, vf x, int64_t n) { V(_mm512_mask_storeu)(p, (VMASK)((1u << n) - 1), x); }
+VINLINE vf vfma(vf a, vf b, vf c) { return V(fmadd)(a, b, c); }
+VINLINE vf vload_part(const real *p, int64_t n) { return V(maskz_loadu)((VMASK)((1u << n) - 1), p); }
+VINLINE void vstore_part(real *p, vf x, int64_t n) { V(mask_storeu)(p, (VMASK)((1u << n) - 1), x); }
 #elif LEVEL == 3
-VINLINE vf vfma(vf a, vf b, vf c) { return V(_mm256_fmadd)(a, b, c); }
-VINLINE vf vsqrt(vf x) { return V(_mm256_sqrt)(x); }
+VINLINE vf vfma(vf a, vf b, vf c) { return V(fmadd)(a, b, c); }
 static const ireal vector_mask[2 * VL] = {
 #if REAL_IS_DOUBLE
     -1, -1, -1, -1
@@ -80,10 +108,10 @@ static const ireal vector_mask[2 * VL] = {
 #endif
 }; /* VL set lanes, then VL clear ones: the mask for n lanes starts at VL - n */
 VINLINE vf vload_part(const real *p, int64_t n) {
-    return V(_mm256_maskload)(p, _mm256_loadu_si256((const __m256i *)(vector_mask + VL - n)));
+    return V(maskload)(p, _mm256_loadu_si256((const __m256i *)(vector_mask + VL - n)));
 }
 VINLINE void vstore_part(real *p, vf x, int64_t n) {
-    V(_mm256_maskstore)(p, _mm256_loadu_si256((const __m256i *)(vector_mask + VL - n)), x);
+    V(maskstore)(p, _mm256_loadu_si256((const __m256i *)(vector_mask + VL - n)), x);
 }
 #else
 VINLINE vf vfma(vf a, vf b, vf c) {
@@ -94,11 +122,6 @@ VINLINE vf vfma(vf a, vf b, vf c) {
 #else
     return a * b + c;
 #endif
-}
-VINLINE vf vsqrt(vf x) {
-    vf r;
-    for (int i = 0; i < VL; i++) r[i] = REAL_SQRT(x[i]);
-    return r;
 }
 VINLINE vf vload_part(const real *p, int64_t n) {
     vf r = {0};
