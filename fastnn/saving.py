@@ -204,3 +204,82 @@ def restore(network: Any, arrays: Mapping[str, NDArray[Any]], path: Any) -> None
                 f"is {arrays[name].dtype} {arrays[name].shape}"
             )
     network.set_weights({name: arrays[name] for name in expected})
+
+
+def write_trainer(path: Any, trainer: Any) -> None:
+    """Writes a trainer with its network: see `Trainer.save`."""
+    network = trainer.network
+    state = network._backend.to_numpy(trainer._state).reshape(-1, network.block_size)
+    arrays = dict(network.parameters())
+    for parameter in network.offsets:
+        for number, block in enumerate(state):
+            arrays[f"state{number + 1}/{parameter.name}"] = network._view(parameter, block)
+    optimizer = trainer.optimizer
+    description = {
+        "kind": "trainer",
+        "network": describe(network),
+        "trainer": {
+            "losses": [{"class": type(loss).__name__, "config": loss.config()} for loss in trainer.losses],
+            "loss_weights": trainer.loss_weights,
+            "optimizer": {"class": type(optimizer).__name__, "config": _plain_values(optimizer.config())},
+            "optimizer_state": optimizer.state(),
+            "learning_rates": trainer.learning_rates,
+            "epoch": trainer.epoch,
+            "steps": trainer.steps,
+            "history": trainer.history,
+        },
+    }
+    write(path, arrays, description)
+
+
+def _plain_values(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value.to_config() if hasattr(value, "to_config") else value for key, value in config.items()}
+
+
+def read_trainer(path: Any, trainer_class: Any, custom_objects: Mapping[str, Any], backend: str) -> Any:
+    """A trainer and its network: see `Trainer.load`."""
+    from fastnn import losses, optimizers, schedules
+    from fastnn.network import Network
+
+    arrays, description = read(path)
+    if description.get("kind") != "trainer":
+        raise ValueError(f"{str(path)!r} holds a network without a trainer: use fastnn.load")
+    network = rebuild(description["network"], Network, custom_objects, backend)
+    restore(network, arrays, path)
+    try:
+        saved = description["trainer"]
+        config = dict(saved["optimizer"]["config"])
+        config["learning_rate"] = schedules.from_config(config["learning_rate"])
+        classes = {kind.__name__: kind for kind in optimizers.OPTIMIZERS.values()}
+        optimizer = classes[saved["optimizer"]["class"]](**config)
+        found = [_rebuild_loss(entry, losses, custom_objects) for entry in saved["losses"]]
+        trainer = trainer_class(network, found, optimizer, learning_rates=saved["learning_rates"],
+                                loss_weights=saved["loss_weights"])  # fmt: skip
+        trainer.epoch, trainer.steps = int(saved["epoch"]), int(saved["steps"])
+        trainer.history.update(saved["history"])
+        optimizer.restore(saved["optimizer_state"])
+    except (KeyError, TypeError, AttributeError) as problem:
+        raise ValueError(f"{str(path)!r} is damaged: {problem!r}") from problem
+    _restore_state(trainer, arrays, path)
+    network.trainer = trainer
+    return trainer
+
+
+def _rebuild_loss(entry: Mapping[str, Any], losses: Any, custom_objects: Mapping[str, Any]) -> Any:
+    name = entry["class"]
+    if name == "Custom":
+        return _unplain({"function": entry["config"]["function"]}, custom_objects)
+    kinds = {kind.__name__: kind for kind in losses.LOSSES.values()} | dict(custom_objects)
+    if name not in kinds:
+        raise ValueError(f"unknown loss {name!r}: pass it in custom_objects")
+    return kinds[name](**entry["config"])
+
+
+def _restore_state(trainer: Any, arrays: Mapping[str, NDArray[Any]], path: Any) -> None:
+    network = trainer.network
+    for number in range(trainer.optimizer.n_states):
+        for parameter, offset in network.offsets.items():
+            name = f"state{number + 1}/{parameter.name}"
+            if name not in arrays or arrays[name].shape != parameter.shape or arrays[name].dtype != network.dtype:
+                raise ValueError(f"{str(path)!r} is damaged: {name!r} is missing or does not fit")
+            network._backend.write(trainer._state, number * network.block_size + offset, arrays[name].ravel())

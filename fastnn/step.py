@@ -1,0 +1,173 @@
+"""One step as a Program: gather a batch, go forward, measure the loss, and, in training, go back and update.
+
+Everything that changes between steps comes from the run table; what is traced here stays as it is for a whole `fit`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fastnn import ops
+from fastnn.feed import Samples
+from fastnn.graph.autodiff import gradients
+from fastnn.graph.plan import Place, plan
+from fastnn.graph.tensor import Graph, Tensor, apply
+from fastnn.layers.base import ROWS, Parameter
+from fastnn.program import Extent, Program, Spec
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a step has to do; Programs are cached by it.
+
+    Attributes
+    ----------
+    rows
+        The most rows of a batch.
+    shuffled
+        Whether rows are picked by an index list, or one after the other.
+    collect
+        Whether predictions are kept, for metrics.
+    learn
+        "": forward only. "gradients": leave them in their block. "update": change the parameters.
+    """
+
+    rows: int
+    shuffled: bool = False
+    collect: bool = False
+    learn: str = ""
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A run of neighbouring parameters with the same settings, updated in one pass: offsets in elements."""
+
+    start: int
+    size: int
+    rate_scale: float
+    regularized: bool
+
+
+def segments(network: Any, rate_scales: dict[Parameter, float], penalties: bool) -> list[Segment]:
+    """The trainable parts of the parameter block, as few as possible.
+
+    `penalties` tells whether regularized parameters have to be told from others.
+    """
+    found: list[Segment] = []
+    ends = [*list(network.offsets.values())[1:], network.block_size]
+    for (parameter, start), end in zip(network.offsets.items(), ends, strict=True):
+        if not network.is_trainable(parameter):
+            continue
+        settings = (rate_scales.get(parameter, 1.0), parameter.regularized and penalties)
+        last = found[-1] if found else None
+        if last and last.start + last.size == start and (last.rate_scale, last.regularized) == settings:
+            found[-1] = Segment(last.start, end - last.start, *settings)
+        else:
+            found.append(Segment(start, end - start, *settings))
+    return found
+
+
+def trace_step(network: Any, losses: Sequence[Any], loss_weights: Sequence[float], samples: Samples, kind: Kind,
+               optimizer: Any = None, parts: Sequence[Segment] = (), fused: bool = True) -> Program:  # fmt: skip
+    """Traces and plans a step for data like `samples`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a loss does not suit the network's outputs.
+    """
+    rows = Extent(ROWS, kind.rows)
+    graph = Graph(network.dtype, training=bool(kind.learn), seed=network.seed)
+    places: dict[Tensor, Place] = {}
+    outputs: dict[str, Tensor] = {}
+    with graph:
+        index = graph.input("index", (0,), "int64") if kind.shuffled else None
+        inputs = [_gather(graph, f"x{i}", array, index, rows, network.dtype, layer.scale)
+                  for i, (array, layer) in enumerate(zip(samples.inputs, network.input_layers, strict=True))]  # fmt: skip
+        predictions = network.trace(inputs)
+        value = _total_loss(graph, predictions, losses, loss_weights, samples, index, rows)
+        apply_record(graph, value, "loss")
+        if kind.collect:
+            for i, prediction in enumerate(predictions):
+                kept = ops.collect(prediction, start="start")
+                outputs[f"prediction{i}"] = kept
+                places[kept] = Place(f"output:prediction{i}")
+        if kind.learn:
+            outputs |= _place_gradients(network, graph, value, places)
+        if kind.learn == "update":
+            _trace_updates(network, graph, optimizer, parts, places)
+    places |= {tensor: network.place(variable) for variable, tensor in graph.variables.items()
+               if isinstance(variable, Parameter)}  # fmt: skip
+    return plan(graph, outputs, places, fused=fused)
+
+
+def _gather(graph: Graph, name: str, array: Any, index: Tensor | None, rows: Extent, dtype: str, scale: float) -> Tensor:
+    source = graph.input(name, (0, *array.shape[1:]), array.dtype.name)
+    spec = Spec((rows, *array.shape[1:]), dtype)
+    return apply("gather", source, index, spec=spec, scale=scale)
+
+
+def apply_record(graph: Graph, value: Tensor, slot: str) -> None:
+    """Copies a number into a slot of the run row, where the table's reader finds it."""
+    graph.add("record", [value], slot=slot)
+
+
+def _total_loss(graph: Graph, predictions: Sequence[Tensor], losses: Sequence[Any], loss_weights: Sequence[float],
+                samples: Samples, index: Tensor | None, rows: Extent) -> Tensor:  # fmt: skip
+    """The weighted sum of the outputs' losses."""
+    weights = None
+    if samples.weights is not None:
+        weights = _gather(graph, "weights", samples.weights, index, rows, graph.dtype, 1.0)
+    total: Tensor | None = None
+    for i, (prediction, loss) in enumerate(zip(predictions, losses, strict=True)):
+        dtype = "int64" if samples.kinds[i].labels else graph.dtype
+        target = _gather(graph, f"y{i}", samples.targets[i], index, rows, dtype, 1.0)
+        value = loss(prediction, target, weights)
+        if loss_weights[i] != 1.0:
+            value = value * loss_weights[i]
+        total = value if total is None else total + value
+    assert total is not None
+    return total
+
+
+def _place_gradients(network: Any, graph: Graph, value: Tensor, places: dict[Tensor, Place]) -> dict[str, Tensor]:
+    """Differentiates, and gives every trainable parameter's gradient its place in the gradient block."""
+    wanted = {parameter: tensor for parameter, tensor in graph.variables.items() if network.is_trainable(parameter)}
+    found: dict[str, Tensor] = {}
+    for parameter, gradient in zip(wanted, gradients(value, list(wanted.values())), strict=True):
+        if gradient is None:
+            continue  # the block holds zeros there
+        source = gradient.node.operation
+        if gradient in places or source.view or source.name in ("input", "variable", "constant"):
+            gradient = ops.copy(gradient)
+        places[gradient] = network.place(parameter, "gradients")
+        found[f"gradient of {parameter.name}"] = gradient
+    return found
+
+
+@dataclass(frozen=True)
+class BlockPart:
+    """A stretch of a block under a name: to the graph it is a variable like any other."""
+
+    name: str
+    shape: tuple[int, ...]
+
+
+def _trace_updates(network: Any, graph: Graph, optimizer: Any, parts: Sequence[Segment],
+                   places: dict[Tensor, Place]) -> None:  # fmt: skip
+    """Records one update for each segment, after the clip scale where the global norm is limited."""
+    width = 4 if network.dtype == "float32" else 8
+
+    def part(block: str, start: int, size: int) -> Tensor:
+        tensor = graph.variable(BlockPart(f"{block} {start} to {start + size}", (size,)))
+        places[tensor] = Place(block, start * width)
+        return tensor
+
+    slopes = [part("gradients", each.start, each.size) for each in parts]
+    scale = ops.clip_scale(slopes, optimizer.clip_norm) if optimizer.clip_norm is not None and slopes else None
+    for each, slope in zip(parts, slopes, strict=True):
+        states = [part("state", number * network.block_size + each.start, each.size)
+                  for number in range(optimizer.n_states)]  # fmt: skip
+        optimizer.update(part("parameters", each.start, each.size), states, slope, scale, each)

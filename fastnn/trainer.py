@@ -1,0 +1,521 @@
+"""The training loop: batches in, a step downhill, again; with history, callbacks and checkpoints.
+
+The loop itself runs in compiled code, thousands of steps a call. Here is what surrounds it: the run table, slices of
+about a tenth of a second for progress and Ctrl-C, and the bookkeeping of epochs.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastnn import losses as losses_module
+from fastnn import metrics as metrics_module
+from fastnn import optimizers, saving
+from fastnn.backends import InterruptedRun
+from fastnn.feed import Samples, as_samples
+from fastnn.graph.explain import explain
+from fastnn.step import Kind, segments, trace_step
+
+if TYPE_CHECKING:
+    from fastnn.network import Network
+
+SLICE_SECONDS = 0.1  # how long compiled code runs before Python has a look
+EVALUATION_ROWS = 256
+
+
+class History(dict[str, list[float]]):
+    """Metrics by name, one number an epoch: "loss", "validation_loss", "accuracy", "seconds", "learning_rate", ..."""
+
+    @property
+    def history(self) -> dict[str, list[float]]:
+        """The same, under the name that Keras gives it."""
+        return self
+
+    def add(self, numbers: Mapping[str, float]) -> None:
+        """Appends an epoch's numbers; a metric that is new gets NaN for the epochs before."""
+        length = max((len(values) for values in self.values()), default=0)
+        for name, number in numbers.items():
+            self.setdefault(name, [float("nan")] * length).append(float(number))
+        for values in self.values():
+            values.extend([float("nan")] * (length + 1 - len(values)))
+
+
+class Trainer:
+    """Trains one network with one loss and one optimizer.
+
+    Parameters
+    ----------
+    network
+        The network.
+    loss
+        A name, a `fastnn.losses.Loss` or a function of two symbolic tensors; for several outputs a list in their
+        order or a dict by name, each weighted by `loss_weights`. None: cross-entropy for an output of several logits.
+    optimizer
+        A name or an optimizer; None means Adam(1e-3).
+    learning_rates
+        Factors on the learning rate by name of a layer or a parameter: {"dense_1": 0.1}.
+    loss_weights
+        A factor for each output's loss.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a loss does not suit the network, or a name is unknown.
+    """
+
+    def __init__(self, network: Network, loss: Any = None, optimizer: Any = None, *,
+                 learning_rates: Mapping[str, float] | None = None,
+                 loss_weights: Sequence[float] | None = None) -> None:  # fmt: skip
+        self.network = network
+        self.optimizer = optimizers.get(optimizer)
+        self.losses = self._find_losses(loss)
+        self.loss_weights = [1.0] * len(self.losses) if loss_weights is None else [float(w) for w in loss_weights]
+        if len(self.loss_weights) != len(self.losses):
+            raise ValueError(f"loss_weights: expected {len(self.losses)} factors, got {len(self.loss_weights)}")
+        self.learning_rates = dict(learning_rates or {})
+        self.history = History()
+        self.epoch = 0  # epochs finished
+        self.steps = 0  # updates made
+        self.stopping = False
+        backend = network._backend
+        self._state = backend.block(self.optimizer.n_states * network.block_size, network.dtype)
+        self._gradients = backend.block(network.block_size, network.dtype)
+        self._runners: dict[Any, Any] = {}
+        self._rate_scales = self._find_rate_scales()
+
+    # ------------------------------------------------------------------------------------------ set-up
+
+    def _find_losses(self, loss: Any) -> list[losses_module.Loss]:
+        names = self.network.output_names
+        if loss is None and isinstance(self.optimizer, optimizers.Rosenblatt):
+            loss = losses_module.Rosenblatt()
+        if loss is None:
+            if any(shape[-1:] == (1,) or not shape for shape in self.network.output_shapes):
+                raise ValueError("name the loss: for example loss='mse', loss='binary_cross_entropy'")
+            loss = "cross_entropy"
+        if isinstance(loss, Mapping):
+            if set(loss) != set(names):
+                raise ValueError(f"loss: expected the keys {sorted(names)}, got {sorted(map(str, loss))}")
+            loss = [loss[name] for name in names]
+        given = list(loss) if isinstance(loss, (list, tuple)) else [loss] * len(names)
+        if len(given) != len(names):
+            raise ValueError(f"loss: expected {len(names)}, one for each output, got {len(given)}")
+        found = [losses_module.get(each) for each in given]
+        if self.network._output_activation() in {each.expects_logits for each in found}:
+            name = self.network._output_activation()
+            raise ValueError(
+                f"this loss takes logits, but the network ends in {name}: leave that activation out "
+                f"(predict_proba applies it)"
+            )
+        return found
+
+    def _find_rate_scales(self) -> dict[Any, float]:
+        scales: dict[Any, float] = {}
+        layers = {layer.name: layer for layer in self.network.layers}
+        parameters = {parameter.name: parameter for parameter in self.network.offsets}
+        for name, factor in self.learning_rates.items():
+            if not isinstance(factor, (int, float)) or not 0 <= factor < float("inf"):
+                raise ValueError(f"learning_rates[{name!r}]: expected a number of at least 0, got {factor!r}")
+            if name not in layers and name not in parameters:
+                raise ValueError(f"learning_rates: there is no layer or parameter {name!r}")
+            chosen = [parameters[name]] if name in parameters else layers[name].parameters
+            scales.update(dict.fromkeys(chosen, float(factor)))
+        return scales
+
+    def same_as(self, loss: Any, optimizer: Any, *, warn: bool) -> bool:
+        """Whether this trainer already does what is asked for; None asks for nothing in particular."""
+        same_loss = loss is None or self._find_losses(loss) == self.losses
+        same_optimizer = optimizer is None or optimizers.get(optimizer) == self.optimizer
+        if warn and not (same_loss and same_optimizer):
+            changed = " and ".join(["loss"] * (not same_loss) + ["optimizer"] * (not same_optimizer))
+            warnings.warn(f"fit: another {changed}: training starts afresh, with the present weights", stacklevel=4)
+        return same_loss and same_optimizer
+
+    @property
+    def uses_binary_targets(self) -> bool:
+        """Whether the (first) output is trained on binary cross-entropy."""
+        return isinstance(self.losses[0], losses_module.BinaryCrossEntropy)
+
+    def _samples(self, x: Any, y: Any, sample_weight: Any = None, class_weight: Any = None) -> Samples:
+        network = self.network
+        return as_samples(x, y, network.input_layers, network.output_names, network.output_shapes, self.losses,
+                          sample_weight, class_weight)  # fmt: skip
+
+    def _runner(self, samples: Samples, kind: Kind, *, fused: bool = True) -> Any:
+        """The prepared Program for data like these: from the cache, or traced now."""
+        parts = segments(self.network, self._rate_scales, self.optimizer.has_penalties) if kind.learn else []
+        key = (samples.signature, kind, tuple(parts), fused)
+        if key not in self._runners:
+            program = trace_step(self.network, self.losses, self.loss_weights, samples, kind, self.optimizer, parts,
+                                 fused)  # fmt: skip
+            blocks = {"parameters": self.network.block, "gradients": self._gradients, "state": self._state}
+            self._runners[key] = self.network._backend.prepare(program, self.network.dtype, blocks)
+        return self._runners[key]
+
+    def _table(self, runner: Any, rows: NDArray[np.int64], starts: NDArray[np.int64]) -> NDArray[np.float64]:
+        """The run table of these steps: a column for each slot of the Program."""
+        steps = self.steps + np.arange(len(rows))
+        columns = {"rows": rows, "start": starts, "step": steps, **self.optimizer.columns(steps)}
+        table = np.zeros((len(rows), len(runner.program.slots)))
+        for column, name in enumerate(runner.program.slots):
+            table[:, column] = columns.get(name, 0.0)
+        return table
+
+    # ------------------------------------------------------------------------------------------ one step
+
+    def step(self, x: Any, y: Any, sample_weight: Any = None) -> float:
+        """Makes one training step on a batch and returns its loss (before the step).
+
+        Raises
+        ------
+        ValueError, TypeError
+            If the arrays do not fit; nothing changes then.
+        """
+        samples = self._samples(x, y, sample_weight)
+        runner = self._runner(samples, Kind(_capacity(samples.n), learn="update"))
+        table = self._table(runner, np.array([samples.n]), np.zeros(1, np.int64))
+        with self._exclusive():
+            self._run(runner, table, samples.bound(), updates=True)
+        return float(table[0, runner.program.slots.index("loss")])
+
+    def gradients(self, x: Any, y: Any, sample_weight: Any = None) -> dict[str, NDArray[Any]]:
+        """The gradient of the loss on a batch by name of the parameter; frozen ones are left out. Changes nothing.
+
+        Dropout is as it would be in the next step.
+        """
+        samples = self._samples(x, y, sample_weight)
+        runner = self._runner(samples, Kind(_capacity(samples.n), learn="gradients"))
+        table = self._table(runner, np.array([samples.n]), np.zeros(1, np.int64))
+        with self._exclusive():
+            self._run(runner, table, samples.bound(), updates=False)
+            return {parameter.name: self.network._view(parameter, self._gradients).copy()
+                    for layer in self.network.layers for parameter in layer.parameters if layer.trainable}  # fmt: skip
+
+    def _run(self, runner: Any, table: NDArray[np.float64], arrays: Mapping[str, Any], *, updates: bool) -> None:
+        """Runs all steps of a table; counts the updates even if it is interrupted."""
+        done = 0
+        try:
+            done = runner.run(table, arrays)
+        except InterruptedRun as interruption:
+            done = interruption.done
+            assert interruption.__cause__ is not None
+            raise interruption.__cause__ from None
+        finally:
+            if updates:
+                self.steps += done
+
+    def _exclusive(self) -> _Exclusive:
+        return _Exclusive(self.network)
+
+    # ------------------------------------------------------------------------------------------ epochs
+
+    def fit(self, x: Any, y: Any = None, *, epochs: int = 1, batch_size: int = 32, validation_data: Any = None,
+            validation_split: float = 0.0, sample_weight: Any = None, class_weight: Mapping[int, float] | None = None,
+            metrics: Any = None, callbacks: Sequence[Any] = (), shuffle: bool = True,
+            verbose: Any = "auto") -> History:  # fmt: skip
+        """Trains for some epochs; continues where the last call stopped.
+
+        Parameters
+        ----------
+        x, y
+            Inputs (n, *input_shape) and targets: integer labels (n,) or rows of probabilities for cross-entropy,
+            floats of the output's shape otherwise. Tuples or dicts for several. Or x alone: an iterable of batches
+            (x, y) or (x, y, sample_weight), gone through once an epoch.
+        epochs
+            How often all data is gone through.
+        batch_size
+            Rows a step; the last batch of an epoch may be smaller.
+        validation_data
+            (x, y) or (x, y, sample_weight), evaluated after each epoch.
+        validation_split
+            Or this part of the data, in [0, 1), taken from its end before shuffling.
+        sample_weight, class_weight
+            A factor for each row; a dict of factors by class. The loss is the sum of weighted losses over the number
+            of rows.
+        metrics
+            Names or functions (y_true, y_pred) -> number; None takes the loss's own. Training metrics are those of
+            the predictions made during the epoch.
+        callbacks
+            See `fastnn.callbacks`.
+        shuffle
+            Whether rows are drawn in a new random order each epoch: by the network's seed and the epoch's number.
+        verbose
+            0 is silent, 1 shows a progress bar, "auto" shows one if standard error is a terminal.
+
+        Returns
+        -------
+        The history of all epochs of this trainer.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If an argument does not fit; nothing has changed then.
+        RuntimeError
+            If another `fit` on the same network is under way.
+        """
+        _check_counts(epochs=epochs, batch_size=batch_size)
+        _check_verbose(verbose)
+        if y is None and not isinstance(x, (np.ndarray, Mapping)) and isinstance(x, Iterable):
+            return self._fit_batches(x, epochs, validation_data, metrics, callbacks, verbose)
+        samples = self._samples(x, y, sample_weight, class_weight)
+        samples, validation = self._validation(samples, validation_data, validation_split)
+        measured = self._find_metrics(metrics)
+        runner = self._runner(samples, Kind(min(batch_size, samples.n), shuffle, bool(measured), "update"))
+
+        def train(progress: Any, watchers: Sequence[Any]) -> dict[str, float]:
+            return self._epoch(runner, samples, min(batch_size, samples.n), shuffle, measured, progress, watchers)
+
+        total = -(-samples.n // min(batch_size, samples.n))
+        return self._epochs(train, total, epochs, validation, measured, callbacks, verbose)
+
+    def _fit_batches(self, batches: Iterable[Any], epochs: int, validation_data: Any, metrics: Any,
+                     callbacks: Sequence[Any], verbose: Any) -> History:  # fmt: skip
+        """`fit` on an iterable of batches: a step for each."""
+        if epochs > 1 and iter(batches) is batches:
+            raise ValueError("x is an iterator, which can be gone through once: give a list or an object whose "
+                             "__iter__ starts anew for several epochs")  # fmt: skip
+        _, validation = self._validation(None, validation_data, 0.0)
+        measured = self._find_metrics(metrics)
+
+        def train(progress: Any, watchers: Sequence[Any]) -> dict[str, float]:
+            total, rows = 0.0, 0
+            for batch in batches:
+                if not isinstance(batch, (tuple, list)) or len(batch) not in (2, 3):
+                    raise ValueError("x: expected batches (x, y) or (x, y, sample_weight)")
+                samples = self._samples(*batch)
+                runner = self._runner(samples, Kind(_capacity(samples.n), learn="update"))
+                table = self._table(runner, np.array([samples.n]), np.zeros(1, np.int64))
+                self._run(runner, table, samples.bound(), updates=True)
+                loss = float(table[0, runner.program.slots.index("loss")])
+                total, rows = total + loss * samples.n, rows + samples.n
+                progress.advance(1, loss)
+                for watcher in watchers:
+                    watcher.on_batch_end(self, self.steps - 1, loss)
+                if self.stopping:
+                    break
+            if rows == 0:
+                raise ValueError("x: the iterable gave no batch")
+            return {"loss": total / rows}
+
+        return self._epochs(train, None, epochs, validation, measured, callbacks, verbose)
+
+    def _validation(self, samples: Samples | None, data: Any, split: float) -> tuple[Any, Samples | None]:
+        if not isinstance(split, (int, float)) or not 0 <= split < 1:
+            raise ValueError(f"validation_split must be in [0, 1), got {split!r}")
+        if data is not None:
+            if split:
+                raise ValueError("give validation_data or validation_split, not both")
+            if not isinstance(data, (tuple, list)) or len(data) not in (2, 3):
+                raise ValueError("validation_data: expected (x, y) or (x, y, sample_weight)")
+            return samples, self._samples(*data)
+        if not split or samples is None:
+            return samples, None
+        kept = samples.n - int(samples.n * split)
+        if kept == 0 or kept == samples.n:
+            raise ValueError(f"validation_split={split}: {samples.n} rows cannot be split so")
+        return samples.take(slice(0, kept)), samples.take(slice(kept, None))
+
+    def _find_metrics(self, metrics: Any) -> list[tuple[str, Any]]:
+        names = self.losses[0].default_metrics if metrics is None else metrics
+        return [metrics_module.get(each) for each in ([names] if isinstance(names, str) or callable(names) else names)]
+
+    def _epochs(self, train: Any, steps: int | None, epochs: int, validation: Samples | None,
+                measured: Sequence[tuple[str, Any]], callbacks: Sequence[Any], verbose: Any) -> History:  # fmt: skip
+        """The loop over epochs, with everything that happens between them."""
+        watchers = [each for each in callbacks if each.watches_batches]
+        self.stopping = False
+        with self._exclusive():
+            for each in callbacks:
+                each.on_fit_begin(self)
+            try:
+                for number in range(epochs):
+                    for each in callbacks:
+                        each.on_epoch_begin(self, self.epoch)
+                    began = time.perf_counter()
+                    rate = float(self.optimizer.columns(np.array([self.steps]))["learning_rate"][0])
+                    with _Progress(f"epoch {number + 1}/{epochs}", steps, verbose) as progress:
+                        numbers = train(progress, watchers)
+                    numbers["seconds"] = time.perf_counter() - began
+                    numbers["learning_rate"] = rate
+                    if validation is not None:
+                        found = self._evaluate(validation, measured)
+                        numbers |= {f"validation_{name}": value for name, value in found.items()}
+                    self.epoch += 1
+                    self.history.add(numbers)
+                    self.optimizer.observe(numbers)
+                    for each in callbacks:
+                        each.on_epoch_end(self, self.epoch - 1, numbers)
+                    if self.stopping:
+                        break
+            finally:
+                for each in callbacks:
+                    each.on_fit_end(self)
+        return self.history
+
+    def _epoch(self, runner: Any, samples: Samples, batch: int, shuffle: bool, measured: Sequence[tuple[str, Any]],
+               progress: Any, watchers: Sequence[Any]) -> dict[str, float]:  # fmt: skip
+        """Goes through all rows once, in slices of steps; slicing changes no bit."""
+        starts = np.arange(0, samples.n, batch)
+        rows = np.minimum(batch, samples.n - starts)
+        table = self._table(runner, rows, starts)
+        arrays = samples.bound()
+        order = np.arange(samples.n)
+        if shuffle:
+            seeds = np.random.SeedSequence([self.network.seed, self.epoch])
+            order = np.random.Generator(np.random.Philox(seeds)).permutation(samples.n)
+            arrays["input:index"] = order
+        kept = self._collectors(samples.n) if measured else []
+        arrays |= {f"output:prediction{i}": array for i, array in enumerate(kept)}
+        losses = table[:, runner.program.slots.index("loss")]
+        done, size = 0, 1
+        while done < len(table) and not self.stopping:
+            stop = done + 1 if watchers else min(len(table), done + size)
+            began = time.perf_counter()
+            self._run(runner, table[done:stop], arrays, updates=True)
+            seconds = time.perf_counter() - began
+            size = max(1, min(2 * size + 16, int((stop - done) * SLICE_SECONDS / max(seconds, 1e-9))))
+            progress.advance(stop - done, float(losses[stop - 1]))
+            for watcher in watchers:
+                watcher.on_batch_end(self, self.steps - 1, float(losses[stop - 1]))
+            done = stop
+        seen = int(rows[:done].sum())
+        numbers = {"loss": float(np.sum(losses[:done] * rows[:done]) / seen)}
+        return numbers | _measure(measured, samples.targets, kept, order[:seen])
+
+    def stop(self) -> None:
+        """Ends a `fit` under way after the present slice of steps; callbacks use it."""
+        self.stopping = True
+
+    # ------------------------------------------------------------------------------------------ evaluation
+
+    def evaluate(self, x: Any, y: Any, *, sample_weight: Any = None, metrics: Any = None) -> dict[str, float]:
+        """The loss and the metrics on (x, y), without dropout.
+
+        Returns
+        -------
+        {"loss": ..., "accuracy": ..., ...}
+
+        Raises
+        ------
+        ValueError, TypeError
+            If the arrays do not fit the network.
+        """
+        return self._evaluate(self._samples(x, y, sample_weight), self._find_metrics(metrics))
+
+    def _evaluate(self, samples: Samples, measured: Sequence[tuple[str, Any]]) -> dict[str, float]:
+        runner = self._runner(samples, Kind(EVALUATION_ROWS, collect=bool(measured)))
+        starts = np.arange(0, samples.n, EVALUATION_ROWS)
+        rows = np.minimum(EVALUATION_ROWS, samples.n - starts)
+        table = self._table(runner, rows, starts)
+        kept = self._collectors(samples.n) if measured else []
+        arrays = samples.bound() | {f"output:prediction{i}": array for i, array in enumerate(kept)}
+        self._run(runner, table, arrays, updates=False)
+        losses = table[:, runner.program.slots.index("loss")]
+        numbers = {"loss": float(np.sum(losses * rows) / samples.n)}
+        return numbers | _measure(measured, samples.targets, kept, slice(None))
+
+    def _collectors(self, n: int) -> list[NDArray[Any]]:
+        return [np.empty((n, *shape), self.network.dtype) for shape in self.network.output_shapes]
+
+    def explain(self, *, batch_size: int = 32) -> str:
+        """The Program of a training step, in words; see `Network.explain`."""
+        network = self.network
+        x = [np.zeros((1, *shape), network.dtype) for shape in network.input_shapes]
+        y = [np.zeros((1, *(shape[:-1] if loss.targets == "classes" else shape)), np.int64)
+             for shape, loss in zip(network.output_shapes, self.losses, strict=True)]  # fmt: skip
+        samples = self._samples(tuple(x), tuple(y))
+        runner = self._runner(samples, Kind(batch_size, shuffled=True, learn="update"))
+        return explain(runner.program, title=f"training step, batches of up to {batch_size}, {self.optimizer}")
+
+    # ------------------------------------------------------------------------------------------ keeping
+
+    def save(self, path: Any) -> None:
+        """Writes network, optimizer state, counters and history: training resumes from it to the same bits."""
+        saving.write_trainer(path, self)
+
+    @classmethod
+    def load(cls, path: Any, *, custom_objects: Mapping[str, Any] | None = None, backend: str = "native") -> Trainer:
+        """Reads what `save` wrote, network included.
+
+        Raises
+        ------
+        FileNotFoundError, ValueError
+            As `fastnn.load`; also if the file holds a network without a trainer.
+        """
+        return saving.read_trainer(path, cls, custom_objects or {}, backend)  # type: ignore[no-any-return]
+
+
+class _Exclusive:
+    """Holds a network for training; a second training at the same time is an error, not a wait."""
+
+    def __init__(self, network: Network) -> None:
+        self.lock = network.training_lock
+
+    def __enter__(self) -> None:
+        if not self.lock.acquire(blocking=False):
+            raise RuntimeError("this network is being trained already, by another thread or from within a callback")
+
+    def __exit__(self, *_: object) -> None:
+        self.lock.release()
+
+
+class _Progress:
+    """A tqdm bar on a terminal, and nothing elsewhere."""
+
+    def __init__(self, title: str, total: int | None, verbose: Any) -> None:
+        shown = sys.stderr.isatty() if verbose == "auto" else bool(verbose)
+        self.bar: Any = None
+        if shown:
+            from tqdm import tqdm
+
+            self.bar = tqdm(total=total, desc=title, unit=" steps", leave=False, mininterval=0.1)
+
+    def advance(self, steps: int, loss: float) -> None:
+        """Shows that so many more steps are done."""
+        if self.bar is not None:
+            self.bar.set_postfix_str(f"loss {loss:.4f}", refresh=False)
+            self.bar.update(steps)
+
+    def __enter__(self) -> _Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+
+def _measure(measured: Sequence[tuple[str, Any]], targets: Sequence[NDArray[Any]], predictions: Sequence[NDArray[Any]],
+             rows: Any) -> dict[str, float]:  # fmt: skip
+    """Every metric on every output; names carry the output's number where there are several."""
+    found = {}
+    for i, prediction in enumerate(predictions):
+        target = targets[i][rows]
+        for name, metric in measured:
+            label = name if len(predictions) == 1 else f"{name}_{i + 1}"
+            found[label] = float(metric(target, prediction[: len(target)]))
+    return found
+
+
+def _capacity(rows: int) -> int:
+    """The next power of two: batches of varying size share a few Programs."""
+    return 1 << (rows - 1).bit_length()
+
+
+def _check_counts(**counts: Any) -> None:
+    for name, value in counts.items():
+        if isinstance(value, bool) or not hasattr(value, "__index__"):
+            raise TypeError(f"{name} must be an integer, got {value!r}")
+        if int(value) < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}")
+
+
+def _check_verbose(verbose: Any) -> None:
+    if verbose not in ("auto", 0, 1, 2, True, False):
+        raise ValueError(f"verbose must be 0, 1 or 'auto', got {verbose!r}")
