@@ -1,19 +1,31 @@
 # One level's kernels for one floating-point type: everything is included here, and KERNELS names what came out.
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.string cimport memmove, memset
 
 from fastnn.kernels.instruction cimport (
-    KERNEL_BAD_INDEX, KERNEL_BAD_LABEL, KERNEL_OK, TYPE_FLOAT32, TYPE_FLOAT64, TYPE_INT32, TYPE_INT64, TYPE_UINT8,
-    Instruction, Operand,
+    KERNEL_BAD_INDEX, KERNEL_BAD_LABEL, KERNEL_OK, MAX_DIMS, TYPE_FLOAT32, TYPE_FLOAT64, TYPE_INT32, TYPE_INT64,
+    TYPE_UINT8, Instruction, Operand,
 )
 
 include "vector.pxi"
 include "share.pxi"
 include "functions.pxi"
+include "reduce.pxi"
+include "shape.pxi"
 include "elementwise.pxi"
 include "random.pxi"
 
 KERNELS = {
-    "unary": <size_t> <void *> unary,
-    "slope": <size_t> <void *> slope,
+    "argmax": <size_t> <void *> argmax,
+    "broadcast": <size_t> <void *> broadcast,
+    "concatenate": <size_t> <void *> concatenate,
+    "copy": <size_t> <void *> copy,
     "dropout": <size_t> <void *> dropout,
+    "max_gradient": <size_t> <void *> max_gradient,
+    "permute": <size_t> <void *> permute,
+    "reduce": <size_t> <void *> reduce,
+    "slice": <size_t> <void *> slice_axis,
+    "slice_gradient": <size_t> <void *> slice_gradient,
+    "slope": <size_t> <void *> slope,
+    "unary": <size_t> <void *> unary,
 }

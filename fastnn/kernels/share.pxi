@@ -105,3 +105,46 @@ cdef inline void write_span(const Operand *operand, int64_t first, int64_t n, co
             target[walk.offset + i * walk.stride] = buffer[done + i]
         done += length
         walk_on(&walk, operand)
+
+
+cdef inline real *span_target(const Operand *operand, int64_t first, real *buffer) noexcept nogil:
+    """Where elements from `first` on are to be written before `write_span` takes them to their places."""
+    return <real *> operand.data + first if is_contiguous(operand) else buffer
+
+
+cdef enum:
+    SPAN = 256  # elements of a buffer for spans: a multiple of LANES; no result depends on it
+
+
+cdef inline int64_t longest_span(const Operand *operand, int64_t n) noexcept nogil:
+    """How many of n elements fit into one span: all of them if they need no buffer."""
+    return n if is_contiguous(operand) else min(n, SPAN)
+
+
+cdef inline void rearrange(Operand *view, const Operand *operand) noexcept nogil:
+    """Starts a view of an operand's memory with other axes; `add_axis` adds them, the outermost first."""
+    view.data = operand.data
+    view.type = operand.type
+    view.ndim = 0
+
+
+cdef inline void add_axis(Operand *view, int64_t size, int64_t stride) noexcept nogil:
+    """One more axis inside the others, merged with the last where memory allows: few axes make spans cheap."""
+    cdef int last = view.ndim - 1
+    if size == 1:
+        return
+    if last >= 0 and view.stride[last] == size * stride:
+        view.shape[last] *= size
+        view.stride[last] = stride
+        return
+    view.shape[last + 1] = size
+    view.stride[last + 1] = stride
+    view.ndim += 1
+
+
+cdef inline void merge(Operand *view, const Operand *operand) noexcept nogil:
+    """The operand with as few axes as possible."""
+    cdef int axis
+    rearrange(view, operand)
+    for axis in range(operand.ndim):
+        add_axis(view, operand.shape[axis], operand.stride[axis])

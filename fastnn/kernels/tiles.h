@@ -39,7 +39,10 @@
 enum {
     KCHAIN = 512,   /* a product's element is summed in chains of this many values of k, added in order */
     ROW_CHUNK = 512, /* column sums: rows summed one after the other before chunks are added in order */
+    SUM_CHUNK = 4096, /* longer rows are summed in chunks of this many values, added in order */
     LANES = 16      /* row sums: element i goes to lane i % 16; lanes are folded 8-4-2-1 */
 };
+
+#define LANE_VECTORS (LANES / VL) /* vectors that hold the lanes of a row sum */
 
 #endif

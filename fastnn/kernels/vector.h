@@ -133,6 +133,24 @@ VINLINE void vstore_part(real *p, vf x, int64_t n) {
 }
 #endif
 
+/* Lane i + by of x in lane i (the first lanes come round at the end); lanes 0 ... n - 1 as a mask; and lane 0 alone. */
+VINLINE vi vnumbers(void) {
+    vi r;
+    for (int i = 0; i < VL; i++) r[i] = i;
+    return r;
+}
+VINLINE vf vdown(vf x, int by) {
+#if defined(__clang__)
+    vf r;
+    for (int i = 0; i < VL; i++) r[i] = x[(i + by) % VL];
+    return r;
+#else
+    return __builtin_shuffle(x, (vnumbers() + by) & (VL - 1));
+#endif
+}
+VINLINE vi vleading(int64_t n) { return vnumbers() < (vi){0} + (ireal)n; }
+VINLINE real vlane0(vf x) { return x[0]; }
+
 /* The same multiply-add for one number, as the vectors do it at this level. */
 VINLINE real rfma(real a, real b, real c) {
 #if HAS_FMA

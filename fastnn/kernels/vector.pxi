@@ -6,7 +6,7 @@ cdef extern from "vector.h":
     ctypedef int vi
     ctypedef int ireal
     enum: REAL_IS_DOUBLE, HAS_FMA, MANTISSA_BITS, EXPONENT_BIAS
-    enum: MR, NV, VL, NR, KCHAIN, ROW_CHUNK, LANES
+    enum: MR, NV, VL, NR, KCHAIN, ROW_CHUNK, SUM_CHUNK, LANES, LANE_VECTORS
     vf vload(const real *p) noexcept nogil
     vf vload_part(const real *p, int64_t n) noexcept nogil
     void vstore(real *p, vf x) noexcept nogil
@@ -26,3 +26,6 @@ cdef extern from "vector.h":
     vi vshift_right(vi x, int n) noexcept nogil
     vf vfrombits(vi x) noexcept nogil
     real rfma(real a, real b, real c) noexcept nogil
+    vf vdown(vf x, int by) noexcept nogil
+    vi vleading(int64_t n) noexcept nogil
+    real vlane0(vf x) noexcept nogil

@@ -5,5 +5,20 @@ The functions take arrays (and compute at once) or symbolic tensors (and record 
 
 from fastnn.ops.activation import relu
 from fastnn.ops.random import dropout
+from fastnn.ops.reduction import argmax, broadcast_to, max, mean, norm_squared, sum
+from fastnn.ops.shape import concatenate, flatten, reshape, transpose
 
-__all__ = ["dropout", "relu"]
+__all__ = [
+    "argmax",
+    "broadcast_to",
+    "concatenate",
+    "dropout",
+    "flatten",
+    "max",
+    "mean",
+    "norm_squared",
+    "relu",
+    "reshape",
+    "sum",
+    "transpose",
+]

@@ -135,5 +135,3 @@ def expect_floats(name: str, *specs: Spec | None) -> None:
         raise TypeError(f"{name}: expected float32 or float64, got {', '.join(sorted(kinds - set(FLOATS)))}")
     if len(kinds) > 1:
         raise TypeError(f"{name}: operands must have one dtype, got {' and '.join(sorted(kinds))}")
-
-

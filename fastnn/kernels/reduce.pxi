@@ -1,0 +1,304 @@
+# Reductions over any axes.
+#
+# Order of arithmetic. If the last axis is reduced, the trailing reduced axes form rows: element i of a row goes to lane
+# i % LANES, lanes are folded 8-4-2-1, and rows longer than SUM_CHUNK are summed in chunks, added in order. Whatever is
+# reduced in front of that is a column sum: chunks of ROW_CHUNK rows, each summed one after the other, added in order.
+
+cdef enum:  # kinds of `reduce`, as in ops/reduction.py
+    SUM = 0
+    MEAN = 1
+    MAXIMUM = 2
+    SUM_OF_SQUARES = 3
+
+cdef enum:
+    COLUMN_VECTORS = 4  # vectors of columns that are reduced side by side
+
+
+cdef inline vf nothing(int kind) noexcept nogil:
+    """What a reduction starts from."""
+    return vsplat(-INFINITE) if kind == MAXIMUM else vsplat(0)
+
+
+cdef inline vf combine(int kind, vf sum, vf x) noexcept nogil:
+    """One more element in each lane; a maximum lets NaN through."""
+    if kind == MAXIMUM:
+        return vselect(vless(sum, x) | ~vequal(x, x), x, sum)
+    if kind == SUM_OF_SQUARES:
+        return vfma(x, x, sum)
+    return sum + x
+
+
+cdef inline int outer_kind(int kind) noexcept nogil:
+    """How partial results are combined."""
+    return MAXIMUM if kind == MAXIMUM else SUM
+
+
+cdef inline vf load_filled(const real *p, int64_t n, vf fill) noexcept nogil:
+    """n elements (fewer than a vector), and a filling behind them."""
+    return vselect(vleading(n), vload_part(p, n), fill)
+
+
+cdef inline void add_run(int kind, vf *lanes, const real *p, int64_t n) noexcept nogil:
+    """A run of elements into the lanes; only a row's last run may be no multiple of LANES."""
+    cdef int64_t i = 0
+    cdef int v
+    while i + LANES <= n:
+        for v in range(LANE_VECTORS):
+            lanes[v] = combine(kind, lanes[v], vload(p + i + v * VL))
+        i += LANES
+    for v in range(LANE_VECTORS):
+        if i + VL <= n:
+            lanes[v] = combine(kind, lanes[v], vload(p + i))
+        elif i < n:
+            lanes[v] = combine(kind, lanes[v], load_filled(p + i, n - i, nothing(kind)))
+        i += VL
+
+
+cdef inline vf fold(int kind, vf *lanes) noexcept nogil:
+    """The lanes folded 8-4-2-1: the result is lane 0 of what is returned."""
+    cdef int half = LANES // 2, v
+    while half >= VL:
+        for v in range(half // VL):
+            lanes[v] = combine(kind, lanes[v], lanes[v + half // VL])
+        half //= 2
+    while half >= 1:
+        lanes[0] = combine(kind, lanes[0], vdown(lanes[0], half))
+        half //= 2
+    return lanes[0]
+
+
+cdef inline vf reduce_row(int kind, const Operand *x, int64_t first, int64_t n) noexcept nogil:
+    """Elements first ... first + n - 1 reduced to one, in lane 0."""
+    cdef real buffer[SPAN]
+    cdef vf lanes[LANE_VECTORS]
+    cdef vf total = nothing(kind)
+    cdef int64_t chunk = 0, end, i, run, longest = longest_span(x, SUM_CHUNK)
+    cdef int v
+    while chunk < n:
+        end = min(n, chunk + SUM_CHUNK)
+        for v in range(LANE_VECTORS):
+            lanes[v] = nothing(kind)
+        i = chunk
+        while i < end:
+            run = min(end - i, longest)
+            add_run(kind, lanes, read_span(x, first + i, run, buffer), run)
+            i += run
+        total = combine(outer_kind(kind), total, fold(outer_kind(kind), lanes))
+        chunk = end
+    return total
+
+
+cdef inline vf reduce_rows(int kind, const Operand *x, int64_t first, int64_t rows, int64_t n) noexcept nogil:
+    """`rows` rows of n elements, one behind the other, to one number in lane 0."""
+    cdef vf part, total = nothing(kind)
+    cdef int64_t row = 0, end
+    while row < rows:
+        end = min(rows, row + ROW_CHUNK)
+        part = nothing(kind)
+        while row < end:
+            part = combine(outer_kind(kind), part, reduce_row(kind, x, first + row * n, n))
+            row += 1
+        total = combine(outer_kind(kind), total, part)
+    return total
+
+
+cdef inline vf load_column(int kind, const real *p, int64_t width, int v) noexcept nogil:
+    """Vector v of a block of `width` columns."""
+    if (v + 1) * VL <= width:
+        return vload(p + v * VL)
+    return vload_part(p + v * VL, width - v * VL) if v * VL < width else nothing(kind)
+
+
+cdef inline void reduce_columns(int kind, const Operand *x, int64_t first, int64_t rows, int64_t n, int64_t width,
+                                real divisor, real *result) noexcept nogil:
+    """Columns first ... first + width - 1 of `rows` rows of n elements, at most COLUMN_VECTORS vectors of them."""
+    cdef real buffer[SPAN]
+    cdef vf part[COLUMN_VECTORS]
+    cdef vf total[COLUMN_VECTORS]
+    cdef const real *p
+    cdef int64_t row = 0, end
+    cdef int v
+    for v in range(COLUMN_VECTORS):
+        total[v] = nothing(kind)
+    while row < rows:
+        end = min(rows, row + ROW_CHUNK)
+        for v in range(COLUMN_VECTORS):
+            part[v] = nothing(kind)
+        while row < end:
+            p = read_span(x, first + row * n, width, buffer)
+            for v in range(COLUMN_VECTORS):
+                part[v] = combine(kind, part[v], load_column(kind, p, width, v))
+            row += 1
+        for v in range(COLUMN_VECTORS):
+            total[v] = combine(outer_kind(kind), total[v], part[v])
+    for v in range(COLUMN_VECTORS):
+        if (v + 1) * VL <= width:
+            vstore(result + v * VL, total[v] / vsplat(divisor))
+        elif v * VL < width:
+            vstore_part(result + v * VL, total[v] / vsplat(divisor), width - v * VL)
+
+
+cdef struct Reduction:
+    # The dimensions of a reduction, put in order: kept[kept], rows[reduced], columns[kept or reduced].
+    Operand x
+    int64_t kept, rows, columns
+    int columns_are_reduced
+    real divisor
+
+
+cdef inline void arrange(Reduction *form, const Operand *x, int64_t mask, int kind) noexcept nogil:
+    """Sorts the axes: kept ones, then reduced ones (those in `mask`), then the trailing ones that are all alike."""
+    cdef int axis, trailing = x.ndim
+    cdef int64_t last = (mask >> (x.ndim - 1)) & 1 if x.ndim else 0
+    while trailing > 0 and (mask >> (trailing - 1)) & 1 == last:
+        trailing -= 1
+    form.kept = form.rows = form.columns = 1
+    rearrange(&form.x, x)
+    for axis in range(trailing):
+        if not (mask >> axis) & 1:
+            form.kept *= x.shape[axis]
+            add_axis(&form.x, x.shape[axis], x.stride[axis])
+    for axis in range(trailing):
+        if (mask >> axis) & 1:
+            form.rows *= x.shape[axis]
+            add_axis(&form.x, x.shape[axis], x.stride[axis])
+    for axis in range(trailing, x.ndim):
+        form.columns *= x.shape[axis]
+        add_axis(&form.x, x.shape[axis], x.stride[axis])
+    form.columns_are_reduced = last
+    form.divisor = 1
+    if kind == MEAN:
+        form.divisor = <real> (form.rows * (form.columns if last else 1))
+
+
+cdef inline void reduce_to_numbers(int kind, const Reduction *form, const Operand *y, int64_t first,
+                                   int64_t last) noexcept nogil:
+    """Results first ... last - 1, the last axis being reduced."""
+    cdef real buffer[1]
+    cdef real *target
+    cdef int64_t i
+    for i in range(first, last):
+        target = span_target(y, i, buffer)
+        target[0] = vlane0(reduce_rows(kind, &form.x, i * form.rows * form.columns, form.rows, form.columns))
+        target[0] /= form.divisor
+        write_span(y, i, 1, buffer)
+
+
+cdef inline void reduce_to_columns(int kind, const Reduction *form, const Operand *y, int64_t first,
+                                   int64_t last) noexcept nogil:
+    """Blocks of columns first ... last - 1, the last axis being kept."""
+    cdef real buffer[SPAN]
+    cdef real *target
+    cdef int64_t blocks = (form.columns + COLUMN_VECTORS * VL - 1) // (COLUMN_VECTORS * VL), i, outer, column, width
+    for i in range(first, last):
+        outer = i // blocks
+        column = (i - outer * blocks) * COLUMN_VECTORS * VL
+        width = min(form.columns - column, COLUMN_VECTORS * VL)
+        target = span_target(y, outer * form.columns + column, buffer)
+        reduce_columns(kind, &form.x, outer * form.rows * form.columns + column, form.rows, form.columns, width,
+                       form.divisor, target)
+        write_span(y, outer * form.columns + column, width, buffer)
+
+
+cdef inline void reduce_kind(int kind, const Reduction *form, const Operand *y, int thread, int n_threads) noexcept nogil:
+    cdef int64_t first, last
+    if form.columns_are_reduced:
+        share(form.kept, 1, thread, n_threads, &first, &last)
+        reduce_to_numbers(kind, form, y, first, last)
+    else:
+        share(form.kept * ((form.columns + COLUMN_VECTORS * VL - 1) // (COLUMN_VECTORS * VL)), 1, thread, n_threads,
+              &first, &last)
+        reduce_to_columns(kind, form, y, first, last)
+
+
+cdef int reduce(const Instruction *instruction, int thread, int n_threads) noexcept nogil:
+    """y = x reduced over the axes of a bit mask. Operands: y, x. Integers: kind, mask."""
+    cdef int kind = <int> instruction.integer[0]
+    cdef Operand y
+    cdef Reduction form
+    merge(&y, &instruction.operand[0])
+    arrange(&form, &instruction.operand[1], instruction.integer[1], kind)
+    if kind == MAXIMUM:
+        reduce_kind(MAXIMUM, &form, &y, thread, n_threads)
+    elif kind == SUM_OF_SQUARES:
+        reduce_kind(SUM_OF_SQUARES, &form, &y, thread, n_threads)
+    else:
+        reduce_kind(SUM, &form, &y, thread, n_threads)
+    return KERNEL_OK
+
+
+cdef inline void arrange_rows(Operand *view, const Operand *x, int64_t mask, int64_t *rows, int64_t *n) noexcept nogil:
+    """An operand with the axes in `mask` moved behind the others: `rows` rows of n elements."""
+    cdef int axis
+    rows[0] = n[0] = 1
+    rearrange(view, x)
+    for axis in range(x.ndim):
+        if not (mask >> axis) & 1:
+            rows[0] *= x.shape[axis]
+            add_axis(view, x.shape[axis], x.stride[axis])
+    for axis in range(x.ndim):
+        if (mask >> axis) & 1:
+            n[0] *= x.shape[axis]
+            add_axis(view, x.shape[axis], x.stride[axis])
+
+
+cdef int64_t first_maximum(const Operand *x, int64_t first, int64_t n) noexcept nogil:
+    """Where in a row its largest element stands first, or the first NaN."""
+    cdef real buffer[SPAN]
+    cdef real largest = vlane0(reduce_row(MAXIMUM, x, first, n))
+    cdef int64_t start = 0, i, run, longest = longest_span(x, n)
+    cdef const real *p
+    while start < n:
+        run = min(n - start, longest)
+        p = read_span(x, first + start, run, buffer)
+        for i in range(run):
+            if p[i] == largest or p[i] != p[i]:
+                return start + i
+        start += run
+    return 0
+
+
+cdef int argmax(const Instruction *instruction, int thread, int n_threads) noexcept nogil:
+    """y = index of the first largest element along an axis. Operands: y (int64), x. Integers: mask of the axis."""
+    cdef const Operand *y = &instruction.operand[0]
+    cdef int64_t *target = <int64_t *> y.data
+    cdef int64_t rows, n, first, last, row
+    cdef Walk place
+    cdef Operand x
+    arrange_rows(&x, &instruction.operand[1], instruction.integer[0], &rows, &n)
+    share(rows, 1, thread, n_threads, &first, &last)
+    for row in range(first, last):
+        walk_to(&place, y, 0, row)
+        target[place.offset] = first_maximum(&x, row * n, n)
+    return KERNEL_OK
+
+
+cdef void clear_run(const Operand *y, int64_t first, int64_t n) noexcept nogil:
+    """Zeros into elements first ... first + n - 1."""
+    cdef real buffer[SPAN]
+    cdef real *target
+    cdef int64_t start = 0, run, longest = longest_span(y, n)
+    while start < n:
+        run = min(n - start, longest)
+        target = span_target(y, first + start, buffer)
+        memset(target, 0, run * sizeof(real))
+        write_span(y, first + start, run, buffer)
+        start += run
+
+
+cdef int max_gradient(const Instruction *instruction, int thread, int n_threads) noexcept nogil:
+    """dx = dy where x has its first maximum, zero elsewhere. Operands: dx, dy, x, y. Integers: mask of the axes."""
+    cdef int64_t mask = instruction.integer[0], rows, n, first, last, row, at
+    cdef const Operand *dy = &instruction.operand[1]
+    cdef Operand dx, x
+    cdef real from_dy[1]
+    cdef real to_dx[1]
+    arrange_rows(&dx, &instruction.operand[0], mask, &rows, &n)
+    arrange_rows(&x, &instruction.operand[2], mask, &rows, &n)
+    share(rows, 1, thread, n_threads, &first, &last)
+    for row in range(first, last):
+        clear_run(&dx, row * n, n)
+        at = row * n + first_maximum(&x, row * n, n)
+        span_target(&dx, at, to_dx)[0] = read_span(dy, row, 1, from_dy)[0]
+        write_span(&dx, at, 1, to_dx)
+    return KERNEL_OK
