@@ -200,7 +200,8 @@ cdef inline void reduce_to_columns(int kind, const Reduction *form, const Operan
         write_span(y, outer * form.columns + column, width, buffer)
 
 
-cdef inline void reduce_kind(int kind, const Reduction *form, const Operand *y, int thread, int n_threads) noexcept nogil:
+cdef inline void reduce_kind(int kind, const Reduction *form, const Operand *y, int thread,
+                             int n_threads) noexcept nogil:
     cdef int64_t first, last
     if form.columns_are_reduced:
         share(form.kept, 1, thread, n_threads, &first, &last)
@@ -227,7 +228,8 @@ cdef int reduce(const Instruction *instruction, int thread, int n_threads) noexc
     return KERNEL_OK
 
 
-cdef inline void arrange_rows(Operand *view, const Operand *x, int64_t mask, int64_t *rows, int64_t *n) noexcept nogil:
+cdef inline void arrange_rows(Operand *view, const Operand *x, int64_t mask, int64_t *rows,
+                              int64_t *n) noexcept nogil:
     """An operand with the axes in `mask` moved behind the others: `rows` rows of n elements."""
     cdef int axis
     rows[0] = n[0] = 1

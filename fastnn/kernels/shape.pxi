@@ -1,7 +1,8 @@
 # Kernels that only move elements: copies under another shape, permutations, broadcasts, slices and concatenations.
 
 
-cdef void move(const Operand *y, const Operand *x, int64_t total, real divisor, int thread, int n_threads) noexcept nogil:
+cdef void move(const Operand *y, const Operand *x, int64_t total, real divisor, int thread,
+               int n_threads) noexcept nogil:
     """y = x / divisor, element by element in the order of both."""
     cdef real source_buffer[SPAN]
     cdef real target_buffer[SPAN]

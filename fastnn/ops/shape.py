@@ -160,7 +160,7 @@ def _infer_concatenate(inputs: Sequence[Any], attributes: Attributes) -> list[Sp
     sizes = [shape[axis] for shape in shapes]
     if any(isinstance(size, Extent) for size in sizes):
         raise ValueError(f"concatenate: axis {axis} of shape {shapes[0]} has a size that is only known at run time")
-    return [Spec(_with_axis(shapes[0], axis, sum(sizes)), inputs[0].dtype)]  # type: ignore[arg-type]
+    return [Spec(_with_axis(shapes[0], axis, sum(sizes)), inputs[0].dtype)]
 
 
 def _concatenate_gradient(node: Any, gradients: Sequence[Tensor]) -> list[Tensor]:
