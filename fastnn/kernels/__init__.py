@@ -44,6 +44,13 @@ LEVEL, REASON = _choose()
 _modules: dict[str, ModuleType] = {}
 
 
+def _module(dtype: str) -> ModuleType:
+    """The kernels of this machine's level for "float32" or "float64"."""
+    if dtype not in _modules:
+        _modules[dtype] = importlib.import_module(f"fastnn.kernels.{LEVEL}_{dtype}")
+    return _modules[dtype]
+
+
 def address(kernel: str, dtype: str) -> int:
     """Where a kernel's machine code starts, for "float32" or "float64".
 
@@ -52,6 +59,14 @@ def address(kernel: str, dtype: str) -> int:
     KeyError
         If there is no such kernel.
     """
-    if dtype not in _modules:
-        _modules[dtype] = importlib.import_module(f"fastnn.kernels.{LEVEL}_{dtype}")
-    return _modules[dtype].KERNELS[kernel]  # type: ignore[no-any-return]
+    return _module(dtype).KERNELS[kernel]  # type: ignore[no-any-return]
+
+
+def tiles(dtype: str) -> dict[str, int]:
+    """The numbers of kernels/tiles.h that results and tests depend on."""
+    return _module(dtype).TILES  # type: ignore[no-any-return]
+
+
+def product_scratch(m: int, n: int, k: int, dtype: str) -> int:
+    """Bytes of scratch memory that each thread of an m x n x k product needs."""
+    return _module(dtype).product_scratch(m, n, k)  # type: ignore[no-any-return]

@@ -165,6 +165,8 @@ def call(size_t kernel, tuple operands, int n_outputs, tuple integers=(), tuple 
     cdef Instruction instruction
     cdef int i, count = len(operands), team, status = KERNEL_OK
     cdef int *shared = &status
+    cdef char *start
+    cdef Py_ssize_t skipped
     if count > MAX_OPERANDS:
         raise ValueError(f"an instruction has room for {MAX_OPERANDS} operands, got {count}")
     instruction.kernel = <Kernel> <void *> kernel
@@ -182,8 +184,10 @@ def call(size_t kernel, tuple operands, int n_outputs, tuple integers=(), tuple 
     instruction.scratch = NULL
     instruction.scratch_size = 0
     if scratch is not None:
-        instruction.scratch = <char *> cnp.PyArray_DATA(scratch)
-        instruction.scratch_size = scratch.shape[0] // team // 64 * 64
+        start = cnp.PyArray_BYTES(scratch)
+        skipped = (64 - <uintptr_t> start % 64) % 64
+        instruction.scratch = start + skipped
+        instruction.scratch_size = (scratch.shape[0] - skipped) // team // 64 * 64
     if team == 1:
         if work < THREAD_GRAIN:
             return instruction.kernel(&instruction, 0, 1)

@@ -14,6 +14,9 @@ include "reduce.pxi"
 include "shape.pxi"
 include "elementwise.pxi"
 include "random.pxi"
+include "pack.pxi"
+include "tile.pxi"
+include "product.pxi"
 
 KERNELS = {
     "argmax": <size_t> <void *> argmax,
@@ -23,9 +26,12 @@ KERNELS = {
     "dropout": <size_t> <void *> dropout,
     "max_gradient": <size_t> <void *> max_gradient,
     "permute": <size_t> <void *> permute,
+    "product": <size_t> <void *> product,
     "reduce": <size_t> <void *> reduce,
     "slice": <size_t> <void *> slice_axis,
     "slice_gradient": <size_t> <void *> slice_gradient,
     "slope": <size_t> <void *> slope,
     "unary": <size_t> <void *> unary,
 }
+
+TILES = {"MR": MR, "NR": NR, "VL": VL, "KCHAIN": KCHAIN, "HAS_FMA": HAS_FMA}

@@ -34,6 +34,8 @@
 
 #define VL (VBYTES / (REAL_BITS / 8)) /* elements in a vector */
 #define NR (NV * VL)                  /* columns of a tile */
+#define TILE_VECTORS 8                /* vectors in a row of the widest tile, which has one row */
+#define BLOCK_REALS (524288 / (REAL_BITS / 8)) /* numbers of a packed block: half of a second-level cache of 1 MB */
 
 /* One order of arithmetic. These are the same at every level and every thread count: they define the result.       */
 enum {

@@ -60,7 +60,11 @@ typedef real vf_unaligned __attribute__((vector_size(VBYTES), aligned(REAL_BITS 
 #define V_PREFIX _mm_
 #endif
 
-#define HAS_FMA (LEVEL >= 3 || (LEVEL == 0 && (defined(__FP_FAST_FMAF) || defined(__aarch64__))))
+#if LEVEL >= 3 || (LEVEL == 0 && (defined(__FP_FAST_FMAF) || defined(__aarch64__)))
+#define HAS_FMA 1
+#else
+#define HAS_FMA 0
+#endif
 #define VINLINE static inline __attribute__((always_inline))
 
 VINLINE vf vload(const real *p) { return (vf)*(const vf_unaligned *)p; }

@@ -6,7 +6,7 @@ cdef extern from "vector.h":
     ctypedef int vi
     ctypedef int ireal
     enum: REAL_IS_DOUBLE, HAS_FMA, MANTISSA_BITS, EXPONENT_BIAS
-    enum: MR, NV, VL, NR, KCHAIN, ROW_CHUNK, SUM_CHUNK, LANES, LANE_VECTORS
+    enum: MR, NV, VL, NR, TILE_VECTORS, BLOCK_REALS, KCHAIN, ROW_CHUNK, SUM_CHUNK, LANES, LANE_VECTORS
     vf vload(const real *p) noexcept nogil
     vf vload_part(const real *p, int64_t n) noexcept nogil
     void vstore(real *p, vf x) noexcept nogil

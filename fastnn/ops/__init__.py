@@ -4,6 +4,7 @@ The functions take arrays (and compute at once) or symbolic tensors (and record 
 """
 
 from fastnn.ops.activation import relu
+from fastnn.ops.linear import linear, matmul
 from fastnn.ops.random import dropout
 from fastnn.ops.reduction import argmax, broadcast_to, max, mean, norm_squared, sum
 from fastnn.ops.shape import concatenate, flatten, reshape, transpose
@@ -14,6 +15,8 @@ __all__ = [
     "concatenate",
     "dropout",
     "flatten",
+    "linear",
+    "matmul",
     "max",
     "mean",
     "norm_squared",

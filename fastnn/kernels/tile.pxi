@@ -1,0 +1,139 @@
+# The micro-kernel of the product: a tile of c held in registers while k runs through one chain.
+
+
+cdef struct Tile:
+    const real *a          # element (row, step) lies at a + row * a_row + step * a_step
+    int64_t a_row, a_step
+    const real *b          # element (step, column) lies at b + step * b_step + column
+    int64_t b_step
+    int64_t k
+    const real *start      # what the chain starts from, rows start_row apart; NULL: from zero
+    int64_t start_row
+    real *c                # rows c_row apart
+    int64_t c_row
+    bint add               # the chain is added to c instead of replacing it
+    int64_t lanes          # columns in the last vector
+
+
+cdef inline vf load_lanes(bint masked, const real *p, int64_t lanes) noexcept nogil:
+    return vload_part(p, lanes) if masked else vload(p)
+
+
+cdef inline void store_lanes(bint masked, real *p, vf x, int64_t lanes) noexcept nogil:
+    if masked:
+        vstore_part(p, x, lanes)
+    else:
+        vstore(p, x)
+
+
+cdef inline void tile(int rows, int vectors, bint masked, const Tile *t) noexcept nogil:
+    """One chain of a tile. `rows`, `vectors` and `masked` are literals where this is called: the loops over them
+    unroll and `acc` lives in registers. `masked`: the last vector has less than VL columns."""
+    cdef vf acc[MR][TILE_VECTORS]
+    cdef vf b[TILE_VECTORS]
+    cdef vf x
+    cdef int r, v
+    cdef int64_t step, lanes = t.lanes, a_row = t.a_row, a_step = t.a_step, b_step = t.b_step
+    cdef const real *at = t.a
+    cdef const real *bt = t.b
+    cdef const real *start
+    cdef real *c
+    for r in range(rows):
+        for v in range(vectors):
+            acc[r][v] = vsplat(0)
+    if t.start != NULL:
+        for r in range(rows):
+            start = t.start + r * t.start_row
+            for v in range(vectors):
+                acc[r][v] = load_lanes(masked and v == vectors - 1, start + v * VL, lanes)
+    for step in range(t.k):
+        for v in range(vectors):
+            b[v] = load_lanes(masked and v == vectors - 1, bt + v * VL, lanes)
+        for r in range(rows):
+            x = vsplat(at[r * a_row])
+            for v in range(vectors):
+                acc[r][v] = vfma(x, b[v], acc[r][v])
+        at += a_step
+        bt += b_step
+    if t.add:
+        for r in range(rows):
+            c = t.c + r * t.c_row
+            for v in range(vectors):
+                acc[r][v] = load_lanes(masked and v == vectors - 1, c + v * VL, lanes) + acc[r][v]
+    for r in range(rows):
+        c = t.c + r * t.c_row
+        for v in range(vectors):
+            store_lanes(masked and v == vectors - 1, c + v * VL, acc[r][v], lanes)
+
+
+cdef inline void tile_edge(int rows, int vectors, const Tile *t) noexcept nogil:
+    if t.lanes == VL:
+        tile(rows, vectors, False, t)
+    else:
+        tile(rows, vectors, True, t)
+
+
+cdef inline void tile_narrow(int rows, int vectors, const Tile *t) noexcept nogil:
+    if vectors == 2:
+        tile_edge(rows, 2, t)
+    else:
+        tile_edge(rows, 1, t)
+
+
+cdef inline void tile_wide(int rows, int vectors, const Tile *t) noexcept nogil:
+    if vectors == 4:
+        tile_edge(rows, 4, t)
+    elif vectors == 3:
+        tile_edge(rows, 3, t)
+    else:
+        tile_narrow(rows, vectors, t)
+
+
+cdef void tile_row(int vectors, const Tile *t) noexcept nogil:
+    if vectors == 8:
+        tile_edge(1, 8, t)
+    elif vectors == 7:
+        tile_edge(1, 7, t)
+    elif vectors == 6:
+        tile_edge(1, 6, t)
+    elif vectors == 5:
+        tile_edge(1, 5, t)
+    else:
+        tile_wide(1, vectors, t)
+
+
+cdef inline int widest(int64_t rows) noexcept nogil:
+    """Vectors in a row of a tile: few rows take wider tiles, so that enough chains run side by side."""
+    return NV if rows > 3 else 4 if rows > 1 else TILE_VECTORS
+
+
+cdef void run_tile(int rows, int vectors, const Tile *t) noexcept nogil:
+    """Calls the tile of that shape: rows from 1 to MR, vectors from 1 to widest(rows)."""
+    if MR >= 14 and rows == 14:
+        tile_narrow(14, vectors, t)
+    elif MR >= 13 and rows == 13:
+        tile_narrow(13, vectors, t)
+    elif MR >= 12 and rows == 12:
+        tile_narrow(12, vectors, t)
+    elif MR >= 11 and rows == 11:
+        tile_narrow(11, vectors, t)
+    elif MR >= 10 and rows == 10:
+        tile_narrow(10, vectors, t)
+    elif MR >= 9 and rows == 9:
+        tile_narrow(9, vectors, t)
+    elif MR >= 8 and rows == 8:
+        tile_narrow(8, vectors, t)
+    elif MR >= 7 and rows == 7:
+        tile_narrow(7, vectors, t)
+    elif MR >= 6 and rows == 6:
+        tile_narrow(6, vectors, t)
+    elif MR >= 5 and rows == 5:
+        tile_narrow(5, vectors, t)
+    elif rows == 4:
+        tile_narrow(4, vectors, t)
+    elif rows == 3:
+        tile_wide(3, vectors, t)
+    elif rows == 2:
+        tile_wide(2, vectors, t)
+    else:
+        tile_row(vectors, t)

@@ -1,0 +1,90 @@
+/* A square of VL x VL numbers is transposed in registers: first whole 16-byte lanes, then the numbers within each. */
+#ifndef FASTNN_TRANSPOSE_H
+#define FASTNN_TRANSPOSE_H
+
+#include "vector.h"
+
+#if defined(__clang__) || __GNUC__ >= 12
+#define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (vi){__VA_ARGS__})
+#endif
+
+#define LANE (16 / (REAL_BITS / 8)) /* numbers in a 16-byte lane */
+
+/* HALF_*: the lower (upper) halves of a and b. EVEN_*, ODD_*: their even (odd) lanes. ZIP_*: per lane, the lower
+ * (upper) numbers of a and b by turns. PAIR_*: the same with pairs of numbers.                                   */
+#if VL == 16
+#define HALF_LOW(a, b) SHUFFLE(a, b, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23)
+#define HALF_HIGH(a, b) SHUFFLE(a, b, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31)
+#define EVEN_LANES(a, b) SHUFFLE(a, b, 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27)
+#define ODD_LANES(a, b) SHUFFLE(a, b, 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31)
+#define ZIP_LOW(a, b) SHUFFLE(a, b, 0, 16, 1, 17, 4, 20, 5, 21, 8, 24, 9, 25, 12, 28, 13, 29)
+#define ZIP_HIGH(a, b) SHUFFLE(a, b, 2, 18, 3, 19, 6, 22, 7, 23, 10, 26, 11, 27, 14, 30, 15, 31)
+#define PAIR_LOW(a, b) SHUFFLE(a, b, 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29)
+#define PAIR_HIGH(a, b) SHUFFLE(a, b, 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31)
+#elif VL == 8 && REAL_BITS == 64
+#define HALF_LOW(a, b) SHUFFLE(a, b, 0, 1, 2, 3, 8, 9, 10, 11)
+#define HALF_HIGH(a, b) SHUFFLE(a, b, 4, 5, 6, 7, 12, 13, 14, 15)
+#define EVEN_LANES(a, b) SHUFFLE(a, b, 0, 1, 4, 5, 8, 9, 12, 13)
+#define ODD_LANES(a, b) SHUFFLE(a, b, 2, 3, 6, 7, 10, 11, 14, 15)
+#define ZIP_LOW(a, b) SHUFFLE(a, b, 0, 8, 2, 10, 4, 12, 6, 14)
+#define ZIP_HIGH(a, b) SHUFFLE(a, b, 1, 9, 3, 11, 5, 13, 7, 15)
+#elif VL == 8
+#define HALF_LOW(a, b) SHUFFLE(a, b, 0, 1, 2, 3, 8, 9, 10, 11)
+#define HALF_HIGH(a, b) SHUFFLE(a, b, 4, 5, 6, 7, 12, 13, 14, 15)
+#define ZIP_LOW(a, b) SHUFFLE(a, b, 0, 8, 1, 9, 4, 12, 5, 13)
+#define ZIP_HIGH(a, b) SHUFFLE(a, b, 2, 10, 3, 11, 6, 14, 7, 15)
+#define PAIR_LOW(a, b) SHUFFLE(a, b, 0, 1, 8, 9, 4, 5, 12, 13)
+#define PAIR_HIGH(a, b) SHUFFLE(a, b, 2, 3, 10, 11, 6, 7, 14, 15)
+#elif VL == 4 && VBYTES == 32
+#define HALF_LOW(a, b) SHUFFLE(a, b, 0, 1, 4, 5)
+#define HALF_HIGH(a, b) SHUFFLE(a, b, 2, 3, 6, 7)
+#define ZIP_LOW(a, b) SHUFFLE(a, b, 0, 4, 2, 6)
+#define ZIP_HIGH(a, b) SHUFFLE(a, b, 1, 5, 3, 7)
+#elif VL == 4
+#define ZIP_LOW(a, b) SHUFFLE(a, b, 0, 4, 1, 5)
+#define ZIP_HIGH(a, b) SHUFFLE(a, b, 2, 6, 3, 7)
+#define PAIR_LOW(a, b) SHUFFLE(a, b, 0, 1, 4, 5)
+#define PAIR_HIGH(a, b) SHUFFLE(a, b, 2, 3, 6, 7)
+#else
+#define ZIP_LOW(a, b) SHUFFLE(a, b, 0, 2)
+#define ZIP_HIGH(a, b) SHUFFLE(a, b, 1, 3)
+#endif
+
+/* x[i][j] becomes x[j][i]. */
+VINLINE void vtranspose(vf x[VL]) {
+    vf y[VL];
+#if VBYTES == 64 /* four lanes a vector: i counts within a lane, x[i + LANE * l] is the row of lane l */
+    for (int i = 0; i < LANE; i++) {
+        vf low = HALF_LOW(x[i], x[i + LANE]), high = HALF_HIGH(x[i], x[i + LANE]);
+        vf low2 = HALF_LOW(x[i + 2 * LANE], x[i + 3 * LANE]), high2 = HALF_HIGH(x[i + 2 * LANE], x[i + 3 * LANE]);
+        y[i] = EVEN_LANES(low, low2);
+        y[i + LANE] = ODD_LANES(low, low2);
+        y[i + 2 * LANE] = EVEN_LANES(high, high2);
+        y[i + 3 * LANE] = ODD_LANES(high, high2);
+    }
+#elif VBYTES == 32
+    for (int i = 0; i < LANE; i++) {
+        y[i] = HALF_LOW(x[i], x[i + LANE]);
+        y[i + LANE] = HALF_HIGH(x[i], x[i + LANE]);
+    }
+#else
+    for (int i = 0; i < VL; i++) y[i] = x[i];
+#endif
+    for (int i = 0; i < VL; i += LANE) {
+        vf low = ZIP_LOW(y[i], y[i + 1]), high = ZIP_HIGH(y[i], y[i + 1]);
+#if REAL_BITS == 64
+        x[i] = low;
+        x[i + 1] = high;
+#else
+        vf low2 = ZIP_LOW(y[i + 2], y[i + 3]), high2 = ZIP_HIGH(y[i + 2], y[i + 3]);
+        x[i] = PAIR_LOW(low, low2);
+        x[i + 1] = PAIR_HIGH(low, low2);
+        x[i + 2] = PAIR_LOW(high, high2);
+        x[i + 3] = PAIR_HIGH(high, high2);
+#endif
+    }
+}
+
+#endif

@@ -1,0 +1,247 @@
+"""The matrix product, the operation that nearly all arithmetic of a network goes into; `linear` adds a bias to it.
+
+A product can apply an activation (or multiply by an activation's slope) to its result while that is in the cache:
+`graph/fuse.py` asks for it with the attributes `epilogue` and `epilogue_attributes`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from fastnn import kernels
+from fastnn.graph.tensor import Node, Tensor, apply, is_symbolic
+from fastnn.ops._dispatch import Array, Operand, as_array, dispatch, expect_floats
+from fastnn.program import OPERATIONS, Attributes, Dimension, Kernel, Operation, Shape, Spec, at_maximum, register
+
+NO_EPILOGUE, FORWARD, SLOPE = 0, 1, 2  # as in kernels/product.pxi
+KINDS = {"forward": FORWARD, "slope": SLOPE}
+
+
+def _dimensions(a: Shape, b: Shape, attributes: Attributes) -> tuple[Shape, Shape, Shape]:
+    """The shape of c, and the axes that are summed over as a and as b have them.
+
+    Without `transpose_a`, c[..., n] = a[..., k] b[k, n]. With it, all leading axes of a are summed over: a[..., m] and
+    b[..., n] give c[m, n], the gradient of a weight.
+    """
+    turned_a, turned_b = attributes.get("transpose_a"), attributes.get("transpose_b")
+    kept_a, summed_a = (a[-1:], a[:-1]) if turned_a else (a[:-1], a[-1:])
+    kept_b, summed_b = (b[:1], b[1:]) if turned_b else (b[-1:], b[:-1])
+    return (*kept_a, *kept_b), summed_a, summed_b
+
+
+def _infer(inputs: Sequence[Spec | None], attributes: Attributes) -> list[Spec]:
+    a, b, bias, aux = (*inputs, None, None)[:4]
+    if a is None or b is None:
+        raise TypeError("matmul: both factors are needed, got None")
+    expect_floats("matmul", a, b, bias, aux)
+    if len(a.shape) < 2 or len(b.shape) < 2:
+        raise ValueError(f"matmul: both factors need at least 2 dimensions here, got {a.shape} and {b.shape}")
+    if len(b.shape) > 2 and (not attributes.get("transpose_a") or attributes.get("transpose_b")):
+        raise ValueError(f"matmul: the second factor must have 2 dimensions, got {b.shape}; there is no batched product")
+    shape, summed_a, summed_b = _dimensions(a.shape, b.shape, attributes)
+    if summed_a != summed_b:
+        turned = [" transposed" if attributes.get(name) else "" for name in ("transpose_a", "transpose_b")]
+        raise ValueError(
+            f"matmul: shapes {a.shape}{turned[0]} and {b.shape}{turned[1]} do not fit: "
+            f"the first is summed over {_words(summed_a)}, the second over {_words(summed_b)}"
+        )
+    if bias is not None and (attributes.get("accumulate") or bias.shape != shape[-1:]):
+        if attributes.get("accumulate"):
+            raise ValueError("matmul: accumulate starts from what out holds, so there is no bias beside it")
+        raise ValueError(f"matmul: bias must have shape {shape[-1:]}, got {bias.shape}")
+    if aux is not None and aux.shape != shape:
+        raise ValueError(f"matmul: the slope's operand must have shape {shape}, got {aux.shape}")
+    return [Spec(shape, a.dtype)]
+
+
+def _words(shape: Shape) -> str:
+    return " x ".join(str(size) for size in shape)
+
+
+def _reference(xp: ModuleType, inputs: Sequence[Any], attributes: Attributes, run: Mapping[str, float]) -> list[Any]:
+    a, b, bias, aux = (*inputs, None, None)[:4]
+    if attributes.get("accumulate"):
+        raise NotImplementedError("matmul: accumulate is for arrays: the result depends on what out held")
+    if attributes.get("transpose_a"):
+        a = a.reshape(-1, a.shape[-1]).T
+        b = b.reshape(-1, b.shape[-1])
+    c = xp.matmul(a, b.T if attributes.get("transpose_b") else b)
+    if bias is not None:
+        c = c + bias
+    if "epilogue" not in attributes:
+        return [c]
+    epilogue = OPERATIONS[attributes["epilogue"]]
+    operands = [c] if epilogue.epilogue == "forward" else [c, aux]
+    return [*epilogue.reference(xp, operands, attributes["epilogue_attributes"], run), c]
+
+
+def _gradient(node: Node, output_gradients: Sequence[Tensor | None]) -> list[Tensor | None]:
+    g = output_gradients[0]
+    if g is None:
+        return [None, None, None]
+    a, b, bias = (*node.inputs, None)[:3]
+    turned = bool(node.attributes.get("transpose_a")), bool(node.attributes.get("transpose_b"))
+    if turned == (False, False):  # c = a b
+        da, db = _product(g, b, transpose_b=True), _product(a, g, transpose_a=True)
+    elif turned == (False, True):  # c = a b^T
+        da, db = _product(g, b), _product(g, a, transpose_a=True)
+    elif turned == (True, False):  # c = a^T b
+        da, db = _product(b, g, transpose_b=True), _product(a, g)
+    else:  # c = a^T b^T
+        da = _product(b, g, transpose_a=True, transpose_b=True)
+        db = _product(g, a, transpose_a=True, transpose_b=True)
+    if bias is None:
+        return [da, db, None]
+    return [da, db, apply("sum", g, axes=tuple(range(g.ndim - 1)), keepdims=False)]
+
+
+def _product(a: Tensor | None, b: Tensor | None, **turned: bool) -> Tensor:
+    return apply("matmul", a, b, None, **turned)
+
+
+def _integers(attributes: Attributes) -> tuple[int, ...]:
+    turned = int(bool(attributes.get("transpose_a"))), int(bool(attributes.get("transpose_b")))
+    accumulate = int(bool(attributes.get("accumulate")))
+    epilogue = OPERATIONS.get(attributes.get("epilogue", ""))
+    if epilogue is None:
+        return (*turned, accumulate, NO_EPILOGUE, 0)
+    if epilogue.kernel is None or epilogue.epilogue is None:
+        raise ValueError(f"matmul: {epilogue.name!r} cannot be applied to a product's tile")
+    return (*turned, accumulate, KINDS[epilogue.epilogue], epilogue.kernel.integers(attributes["epilogue_attributes"])[0])
+
+
+def _numbers(attributes: Attributes) -> tuple[float, ...]:
+    epilogue = OPERATIONS.get(attributes.get("epilogue", ""))
+    if epilogue is None or epilogue.kernel is None:
+        return ()
+    return epilogue.kernel.numbers(attributes["epilogue_attributes"])
+
+
+def _sizes(c: Spec, a: Spec) -> tuple[int, int, int]:
+    """m, n and k."""
+    n = at_maximum(c.shape)[-1]
+    m = c.size // n if n else 0
+    return m, n, a.size // m if m else 0
+
+
+def _scratch(operands: Sequence[Spec | None], attributes: Attributes) -> int:
+    c, a = operands[0], operands[2]
+    assert c is not None
+    assert a is not None
+    return kernels.product_scratch(*_sizes(c, a), c.dtype)
+
+
+def _flops(inputs: Sequence[Spec | None], outputs: Sequence[Spec | None], attributes: Attributes) -> int:
+    a, c = inputs[0], outputs[0]
+    assert a is not None
+    assert c is not None
+    m, n, k = _sizes(c, a)
+    return 2 * m * n * k
+
+
+register(
+    Operation(
+        "matmul",
+        infer=_infer,
+        reference=_reference,
+        gradient=_gradient,
+        kernel=Kernel("product", integers=_integers, numbers=_numbers, scratch=_scratch, n_outputs=2),
+        flops=_flops,
+        takes_epilogue=True,
+        cost=1 / 80,
+    )
+)
+
+
+def matmul(
+    a: Operand,
+    b: Operand,
+    *,
+    bias: Operand | None = None,
+    transpose_a: bool = False,
+    transpose_b: bool = False,
+    accumulate: bool = False,
+    out: Array | None = None,
+) -> Any:
+    """The matrix product a[..., k] b[k, n] of arrays or symbolic tensors, plus bias[n] if there is one.
+
+    Each element is summed over k in one fixed order, so that it does not depend on the number of threads, on the
+    layout of the operands or on the other rows. Operands may be strided in any way: `x.T` costs no copy.
+
+    Parameters
+    ----------
+    a
+        Shape (..., k); with `transpose_a` (..., m), where all leading axes are summed over, as they are in b.
+    b
+        Shape (k, n); with `transpose_b` (n, k). For arrays, one-dimensional factors are rows and columns as in NumPy.
+    bias
+        Shape (n,).
+    accumulate
+        Add the product to what `out` holds.
+    out
+        The array that receives the result.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit each other, the bias or `out`.
+    TypeError
+        If an operand does not hold numbers.
+    """
+    turned = {"transpose_a": bool(transpose_a), "transpose_b": bool(transpose_b)}
+    if is_symbolic(a) or is_symbolic(b) or is_symbolic(bias):
+        if accumulate:
+            raise TypeError("matmul: accumulate is for arrays; add symbolic tensors with +")
+        return dispatch("matmul", [a, b, bias], out, **turned)
+    if accumulate and out is None:
+        raise ValueError("matmul: accumulate adds to what out holds: give it")
+    left, right = as_array(a, "matmul: a"), as_array(b, "matmul: b")
+    if left.ndim == right.ndim == 2:
+        if out is None or not (np.may_share_memory(out, left) or np.may_share_memory(out, right)):
+            return dispatch("matmul", [left, right, bias], out, **turned, accumulate=bool(accumulate))
+    return _reshaped(left, right, bias, out, accumulate, **turned)
+
+
+def _reshaped(left: Array, right: Array, bias: Any, out: Array | None, accumulate: bool, transpose_a: bool,
+              transpose_b: bool) -> Any:  # fmt: skip
+    """The product of vectors, of more than two dimensions, or into memory that the factors share."""
+    if left.ndim == 0 or right.ndim == 0:
+        raise ValueError(f"matmul: a number is not a factor; multiply with *, got shapes {left.shape} and {right.shape}")
+    drop: tuple[int, ...] = ()
+    if left.ndim == 1:
+        left, transpose_a, drop = left[None, :], False, (-2,)
+    if right.ndim == 1:
+        right, transpose_b, drop = right[:, None], False, (*drop, -1)
+    turned = {"transpose_a": transpose_a, "transpose_b": transpose_b}
+    specs = [Spec(left.shape, "float64"), Spec(right.shape, "float64")]
+    shape = at_maximum(_infer(specs, turned)[0].shape)
+    result_shape = tuple(size for axis, size in enumerate(shape) if axis - len(shape) not in drop)
+    rows = left.reshape(-1, left.shape[-1])
+    columns = right.reshape(-1, right.shape[-1]) if transpose_a and not transpose_b else right
+    if out is not None and (not isinstance(out, np.ndarray) or out.shape != result_shape):
+        found = out.shape if isinstance(out, np.ndarray) else type(out).__name__
+        raise ValueError(f"matmul: out must be an array of shape {result_shape}, got {found}")
+    flat = (int(np.prod(shape[:-1], dtype=np.int64)), shape[-1])
+    into = np.array(out).reshape(flat) if out is not None and accumulate else None
+    result = dispatch("matmul", [rows, columns, bias], into, **turned, accumulate=bool(accumulate))
+    if out is None:
+        return result.reshape(result_shape) if result_shape else result.reshape(())[()]
+    if out.dtype != result.dtype:
+        raise ValueError(f"matmul: out must have dtype {result.dtype}, got {out.dtype}")
+    out[...] = result.reshape(result_shape)
+    return out
+
+
+def linear(x: Operand, weight: Operand, bias: Operand | None = None, *, out: Array | None = None) -> Any:
+    """x[..., in] weight[in, out] + bias[out]: what a layer of neurons computes before its activation.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit.
+    """
+    return matmul(x, weight, bias=bias, out=out)

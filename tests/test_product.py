@@ -1,0 +1,208 @@
+"""The product kernel equals the scalar reference bit for bit, whatever the shape, layout, thread count or packing."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import guard
+import numpy as np
+import pytest
+import reference
+from numpy.typing import NDArray
+
+from fastnn import kernels, ops
+from fastnn.kernels import executor
+
+Array = NDArray[Any]
+LEVEL = kernels.LEVEL
+DTYPES = ("float32", "float64")
+TURNS = list(itertools.product((False, True), repeat=2))
+NO_EPILOGUE = (0, 0)
+
+each_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: f"{LEVEL}-{dtype}")
+each_turn = pytest.mark.parametrize("turn", TURNS, ids=lambda turn: "".join("nt"[each] for each in turn))
+
+
+def edges(dtype: str) -> tuple[list[int], list[int], list[int]]:
+    """Interesting m, n and k: around every tile, vector and chain edge."""
+    tiles = kernels.tiles(dtype)
+    rows, vector, columns, chain = tiles["MR"], tiles["VL"], tiles["NR"], tiles["KCHAIN"]
+    m = sorted({1, 2, 3, 4, rows - 1, rows, rows + 1, 2 * rows + 3})
+    n = sorted({1, 2, vector - 1, vector, vector + 1, columns, columns + 1, 4 * vector + 1, 8 * vector, 9 * vector - 1})
+    k = [1, 2, vector, vector + 1, 2 * vector + 3, chain - 1, chain, chain + 1, 2 * chain + 1]
+    return m, n, k
+
+
+def numbers(rng: np.random.Generator, *shape: int, dtype: str) -> Array:
+    return rng.normal(size=shape).astype(dtype)
+
+
+def run(a: Array, b: Array, c: Array, *, bias: Array | None = None, aux: Array | None = None, z: Array | None = None,
+        turn: tuple[bool, bool] = (False, False), accumulate: bool = False, epilogue: tuple[int, int] = NO_EPILOGUE,
+        n_threads: int = 1) -> Array:  # fmt: skip
+    """Calls the kernel itself."""
+    dtype = a.dtype.name
+    m, n, k = c.shape[0], c.shape[1], a.shape[0 if turn[0] else 1]
+    size = kernels.product_scratch(m, n, k, dtype)
+    scratch = np.empty((size + 64) * n_threads, np.uint8) if size else None
+    integers = (int(turn[0]), int(turn[1]), int(accumulate), *epilogue)
+    address = kernels.address("product", dtype)
+    status = executor.call(address, (c, z, a, b, bias, aux), 2, integers, (), 0.0, n_threads, scratch)
+    assert status == 0
+    return c
+
+
+def assert_same_bits(got: Array, want: Array) -> None:
+    """Equal bit for bit; any NaN equals any other."""
+    np.testing.assert_array_equal(got, want)
+    np.testing.assert_array_equal(np.signbit(got) & ~np.isnan(got), np.signbit(want) & ~np.isnan(want))
+
+
+@each_dtype
+@each_turn
+def test_every_edge(dtype: str, turn: tuple[bool, bool]) -> None:
+    rng = np.random.default_rng(1)
+    all_m, all_n, all_k = edges(dtype)
+    largest = numbers(rng, max(all_m), max(all_k), dtype=dtype), numbers(rng, max(all_k), max(all_n), dtype=dtype)
+    bias = numbers(rng, max(all_n), dtype=dtype)
+    for k in all_k:
+        a, b = np.ascontiguousarray(largest[0][:, :k]), np.ascontiguousarray(largest[1][:k])
+        whole = reference.product(a, b, bias)  # an element does not depend on m and n: one reference serves all
+        for m, n in itertools.product(all_m, all_n):
+            left, right = np.ascontiguousarray(a[:m]), np.ascontiguousarray(b[:, :n])
+            left = np.ascontiguousarray(left.T) if turn[0] else left
+            right = np.ascontiguousarray(right.T) if turn[1] else right
+            got = run(left, right, np.full((m, n), np.nan, dtype), bias=bias[:n].copy(), turn=turn)
+            assert_same_bits(got, whole[:m, :n])
+
+
+def layouts(array: Array) -> dict[str, Array]:
+    """The same numbers in other strides."""
+    m, n = array.shape
+    wide = np.zeros((m, 2 * n + 3), array.dtype)
+    wide[:, 1 : 2 * n + 1 : 2] = array
+    back = array[::-1, ::-1].copy()
+    return {
+        "contiguous": array.copy(),
+        "transposed": array.T.copy().T,
+        "every other": wide[:, 1 : 2 * n + 1 : 2],
+        "reversed": back[::-1, ::-1],
+        "rows reversed": array[::-1].copy()[::-1],
+    }
+
+
+@each_dtype
+def test_every_layout(dtype: str) -> None:
+    rng = np.random.default_rng(2)
+    tiles = kernels.tiles(dtype)
+    for m, n, k in [(2 * tiles["MR"] + 1, tiles["NR"] + 3, tiles["KCHAIN"] + 5), (1, 9 * tiles["VL"] + 1, 7), (17, 1, 9)]:
+        a, b = numbers(rng, m, k, dtype=dtype), numbers(rng, k, n, dtype=dtype)
+        start = numbers(rng, m, n, dtype=dtype)
+        want = reference.product(a, b, start)
+        for left, right, name in itertools.product(layouts(a).values(), layouts(b).values(), layouts(start)):
+            into = layouts(start)[name]
+            assert_same_bits(run(left, right, into, accumulate=True), want)
+
+
+@each_dtype
+def test_zero_strides(dtype: str) -> None:
+    rng = np.random.default_rng(3)
+    row, column = numbers(rng, 1, 40, dtype=dtype), numbers(rng, 40, 1, dtype=dtype)
+    a, b = np.broadcast_to(row, (19, 40)), np.broadcast_to(column, (40, 35))
+    bias = np.broadcast_to(numbers(rng, 1, dtype=dtype), (35,))
+    assert_same_bits(run(a, b, np.empty((19, 35), dtype), bias=bias), reference.product(a, b, bias))
+
+
+@each_dtype
+def test_untouched_between_strides(dtype: str) -> None:
+    rng = np.random.default_rng(4)
+    a, b = numbers(rng, 20, 9, dtype=dtype), numbers(rng, 9, 37, dtype=dtype)
+    memory = np.full((20, 100), 7, dtype)
+    run(a, b, memory[:, 3:77:2])
+    memory[:, 3:77:2] = 7
+    assert (memory == 7).all()
+
+
+@each_dtype
+@pytest.mark.parametrize("n_threads", (1, 2, 3, 4, 7))
+def test_threads(dtype: str, n_threads: int) -> None:
+    rng = np.random.default_rng(5)
+    chain = kernels.tiles(dtype)["KCHAIN"]
+    for m, n, k in [(1, 300, 20), (300, 1, 20), (3, 3, 3), (70, 130, chain + 1), (200, 20, 50), (2, 2, 2 * chain)]:
+        a, b, bias = numbers(rng, m, k, dtype=dtype), numbers(rng, k, n, dtype=dtype), numbers(rng, n, dtype=dtype)
+        want = reference.product(a, b, bias)
+        for turn in TURNS:
+            left = np.ascontiguousarray(a.T) if turn[0] else a
+            right = np.ascontiguousarray(b.T) if turn[1] else b
+            got = run(left, right, np.empty((m, n), dtype), bias=bias, turn=turn, n_threads=n_threads)
+            assert_same_bits(got, want)
+
+
+@each_dtype
+@pytest.mark.parametrize("shape", [(0, 3, 4), (3, 0, 4), (3, 4, 0), (0, 0, 0)], ids=str)
+def test_empty(dtype: str, shape: tuple[int, int, int]) -> None:
+    m, n, k = shape
+    a, b, bias = np.ones((m, k), dtype), np.ones((k, n), dtype), np.arange(n).astype(dtype)
+    for turn in TURNS:
+        left, right = (a.T if turn[0] else a), (b.T if turn[1] else b)
+        assert_same_bits(run(left, right, np.full((m, n), np.nan, dtype), turn=turn), np.zeros((m, n), dtype))
+        got = run(left, right, np.full((m, n), np.nan, dtype), turn=turn, bias=bias)
+        assert_same_bits(got, np.broadcast_to(bias, (m, n)))
+        assert_same_bits(run(left, right, np.full((m, n), 5, dtype), turn=turn, accumulate=True), np.full((m, n), 5, dtype))
+
+
+@each_dtype
+@each_turn
+def test_guard_pages(dtype: str, turn: tuple[bool, bool]) -> None:
+    rng = np.random.default_rng(6)
+    tiles = kernels.tiles(dtype)
+    all_m = (1, 2, 3, tiles["MR"], tiles["MR"] + 1)
+    all_n = (1, tiles["VL"] - 1, tiles["VL"] + 1, tiles["NR"] + 1, 5 * tiles["VL"] + 1)
+    for m, n, k in itertools.product(all_m, all_n, (1, tiles["VL"] + 1, 70)):
+        a, b, bias = numbers(rng, m, k, dtype=dtype), numbers(rng, k, n, dtype=dtype), numbers(rng, n, dtype=dtype)
+        left, right = guard.guarded(a.T if turn[0] else a), guard.guarded(b.T if turn[1] else b)
+        got = run(left, right, guard.guarded_empty((m, n), dtype), bias=guard.guarded(bias), turn=turn)
+        assert_same_bits(got, reference.product(a, b, bias))
+
+
+@each_dtype
+def test_nan_and_infinity_pass(dtype: str) -> None:
+    rng = np.random.default_rng(7)
+    for m, n, k in [(1, 40, 9), (40, 1, 9), (15, 33, 40)]:
+        a, b = numbers(rng, m, k, dtype=dtype), numbers(rng, k, n, dtype=dtype)
+        a[0, 3], b[5, 0], a[-1, 0], b[0, -1] = np.nan, np.inf, -np.inf, 0.0
+        want = reference.product(a, b)
+        assert np.isnan(want).any()
+        for turn in TURNS:
+            left, right = (np.array(a.T) if turn[0] else a), (np.array(b.T) if turn[1] else b)
+            assert_same_bits(run(left, right, np.empty((m, n), dtype), turn=turn), want)
+
+
+@each_dtype
+def test_what_c_held_does_not_matter(dtype: str) -> None:
+    a, b = np.ones((5, 6), dtype), np.ones((6, 7), dtype)
+    assert_same_bits(run(a, b, np.full((5, 7), np.nan, dtype)), np.full((5, 7), 6, dtype))
+
+
+@each_dtype
+def test_random_shapes(dtype: str) -> None:
+    rng = np.random.default_rng(8)
+    for _ in range(60):
+        m, n = (int(size) for size in 2 ** rng.uniform(0, 7.3, 2))
+        k = int(2 ** rng.uniform(0, 10.2))
+        turn, n_threads = TURNS[rng.integers(4)], int(rng.integers(1, 5))
+        a, b, start = (numbers(rng, *shape, dtype=dtype) for shape in ((m, k), (k, n), (m, n)))
+        want = reference.product(a, b, start)
+        left = np.ascontiguousarray(a.T) if turn[0] else a
+        right = np.ascontiguousarray(b.T) if turn[1] else b
+        assert_same_bits(run(left, right, start, turn=turn, accumulate=True, n_threads=n_threads), want)
+
+
+@each_dtype
+def test_a_row_does_not_depend_on_its_batch(dtype: str) -> None:
+    rng = np.random.default_rng(9)
+    x, weight, bias = (numbers(rng, *shape, dtype=dtype) for shape in ((37, 600), (600, 45), (45,)))
+    together = ops.linear(x, weight, bias)
+    for row in range(37):
+        assert_same_bits(ops.linear(x[row : row + 1], weight, bias), together[row : row + 1])
