@@ -96,7 +96,11 @@ def layouts(array: Array) -> dict[str, Array]:
 def test_every_layout(dtype: str) -> None:
     rng = np.random.default_rng(2)
     tiles = kernels.tiles(dtype)
-    for m, n, k in [(2 * tiles["MR"] + 1, tiles["NR"] + 3, tiles["KCHAIN"] + 5), (1, 9 * tiles["VL"] + 1, 7), (17, 1, 9)]:
+    for m, n, k in [
+        (2 * tiles["MR"] + 1, tiles["NR"] + 3, tiles["KCHAIN"] + 5),
+        (1, 9 * tiles["VL"] + 1, 7),
+        (17, 1, 9),
+    ]:
         a, b = numbers(rng, m, k, dtype=dtype), numbers(rng, k, n, dtype=dtype)
         start = numbers(rng, m, n, dtype=dtype)
         want = reference.product(a, b, start)
@@ -149,7 +153,9 @@ def test_empty(dtype: str, shape: tuple[int, int, int]) -> None:
         assert_same_bits(run(left, right, np.full((m, n), np.nan, dtype), turn=turn), np.zeros((m, n), dtype))
         got = run(left, right, np.full((m, n), np.nan, dtype), turn=turn, bias=bias)
         assert_same_bits(got, np.broadcast_to(bias, (m, n)))
-        assert_same_bits(run(left, right, np.full((m, n), 5, dtype), turn=turn, accumulate=True), np.full((m, n), 5, dtype))
+        assert_same_bits(
+            run(left, right, np.full((m, n), 5, dtype), turn=turn, accumulate=True), np.full((m, n), 5, dtype)
+        )
 
 
 @each_dtype

@@ -12,7 +12,7 @@ cdef struct Matrix:
 cdef struct Product:
     int64_t m, n, k
     Matrix a, b
-    Matrix start           # the first chain starts from it (the bias is a matrix whose rows coincide); absent: from zero
+    Matrix start           # what the first chain starts from (a bias has rows that coincide); absent: from zero
     Matrix sum             # where the chains are summed: c itself, or z, the output before the activation
     Matrix c
     Matrix aux             # what the slope is taken at

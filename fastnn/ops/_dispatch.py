@@ -90,21 +90,16 @@ def compute(operation: Operation, inputs: Sequence[Any], out: Array | Sequence[A
     if kernel is None:
         raise NotImplementedError(f"operation {operation.name!r} has no kernel and cannot be called on arrays")
     work = _work(operation, results, specs, attributes)
-    absent = (None,) * ((kernel.n_outputs or 0) - len(targets))
+    absent = [None] * ((kernel.n_outputs or 0) - len(targets))
     scratch = kernel.scratch([*results, *absent, *specs], attributes)
     n_threads = max(1, min(executor.threads(), int(work / 8000.0))) if kernel.parallel else 1
     memory = np.empty((scratch + 64) * n_threads, np.uint8) if scratch else None
-<<<<<<< HEAD
     slots = operation.slots(attributes)
     row = np.array([run[slot] for slot in slots], np.float64) if slots else None
     integers = (*range(len(slots)), *kernel.integers(attributes))
-    status = executor.call(kernels.address(kernel.name, dtype), (*targets, *arrays), len(targets), integers,
-                           kernel.numbers(attributes), work, n_threads, memory, row)  # fmt: skip
-=======
-    integers = kernel.integers(attributes)
-    status = executor.call(kernels.address(kernel.name, dtype), (*targets, *absent, *arrays), len(targets) + len(absent), integers,
-                           kernel.numbers(attributes), work, n_threads, memory)  # fmt: skip
->>>>>>> 92dada1 (Product kernel: exact matrix products in every layout, with bias and epilogue)
+    status = executor.call(kernels.address(kernel.name, dtype), (*targets, *absent, *arrays),
+                           len(targets) + len(absent), integers, kernel.numbers(attributes), work, n_threads, memory,
+                           row)  # fmt: skip
     if status:
         raise ValueError(f"{operation.name}: {STATUS[status]}")
     return tuple(targets)

@@ -15,7 +15,7 @@ import numpy as np
 from fastnn import kernels
 from fastnn.graph.tensor import Node, Tensor, apply, is_symbolic
 from fastnn.ops._dispatch import Array, Operand, as_array, dispatch, expect_floats
-from fastnn.program import OPERATIONS, Attributes, Dimension, Kernel, Operation, Shape, Spec, at_maximum, register
+from fastnn.program import OPERATIONS, Attributes, Kernel, Operation, Shape, Spec, at_maximum, register
 
 NO_EPILOGUE, FORWARD, SLOPE = 0, 1, 2  # as in kernels/product.pxi
 KINDS = {"forward": FORWARD, "slope": SLOPE}
@@ -41,7 +41,7 @@ def _infer(inputs: Sequence[Spec | None], attributes: Attributes) -> list[Spec]:
     if len(a.shape) < 2 or len(b.shape) < 2:
         raise ValueError(f"matmul: both factors need at least 2 dimensions here, got {a.shape} and {b.shape}")
     if len(b.shape) > 2 and (not attributes.get("transpose_a") or attributes.get("transpose_b")):
-        raise ValueError(f"matmul: the second factor must have 2 dimensions, got {b.shape}; there is no batched product")
+        raise ValueError(f"matmul: the second factor must have 2 dimensions, got {b.shape} (no batches)")
     shape, summed_a, summed_b = _dimensions(a.shape, b.shape, attributes)
     if summed_a != summed_b:
         turned = [" transposed" if attributes.get(name) else "" for name in ("transpose_a", "transpose_b")]
@@ -111,7 +111,8 @@ def _integers(attributes: Attributes) -> tuple[int, ...]:
         return (*turned, accumulate, NO_EPILOGUE, 0)
     if epilogue.kernel is None or epilogue.epilogue is None:
         raise ValueError(f"matmul: {epilogue.name!r} cannot be applied to a product's tile")
-    return (*turned, accumulate, KINDS[epilogue.epilogue], epilogue.kernel.integers(attributes["epilogue_attributes"])[0])
+    code = epilogue.kernel.integers(attributes["epilogue_attributes"])[0]
+    return (*turned, accumulate, KINDS[epilogue.epilogue], code)
 
 
 def _numbers(attributes: Attributes) -> tuple[float, ...]:
@@ -174,9 +175,9 @@ def matmul(
 
     Parameters
     ----------
-    a
+    a, transpose_a
         Shape (..., k); with `transpose_a` (..., m), where all leading axes are summed over, as they are in b.
-    b
+    b, transpose_b
         Shape (k, n); with `transpose_b` (n, k). For arrays, one-dimensional factors are rows and columns as in NumPy.
     bias
         Shape (n,).
@@ -192,7 +193,7 @@ def matmul(
     TypeError
         If an operand does not hold numbers.
     """
-    turned = {"transpose_a": bool(transpose_a), "transpose_b": bool(transpose_b)}
+    turned: dict[str, Any] = {"transpose_a": bool(transpose_a), "transpose_b": bool(transpose_b)}
     if is_symbolic(a) or is_symbolic(b) or is_symbolic(bias):
         if accumulate:
             raise TypeError("matmul: accumulate is for arrays; add symbolic tensors with +")
@@ -200,9 +201,9 @@ def matmul(
     if accumulate and out is None:
         raise ValueError("matmul: accumulate adds to what out holds: give it")
     left, right = as_array(a, "matmul: a"), as_array(b, "matmul: b")
-    if left.ndim == right.ndim == 2:
-        if out is None or not (np.may_share_memory(out, left) or np.may_share_memory(out, right)):
-            return dispatch("matmul", [left, right, bias], out, **turned, accumulate=bool(accumulate))
+    shares = out is not None and (np.may_share_memory(out, left) or np.may_share_memory(out, right))
+    if left.ndim == right.ndim == 2 and not shares:
+        return dispatch("matmul", [left, right, bias], out, **turned, accumulate=bool(accumulate))
     return _reshaped(left, right, bias, out, accumulate, **turned)
 
 
@@ -210,13 +211,13 @@ def _reshaped(left: Array, right: Array, bias: Any, out: Array | None, accumulat
               transpose_b: bool) -> Any:  # fmt: skip
     """The product of vectors, of more than two dimensions, or into memory that the factors share."""
     if left.ndim == 0 or right.ndim == 0:
-        raise ValueError(f"matmul: a number is not a factor; multiply with *, got shapes {left.shape} and {right.shape}")
+        raise ValueError(f"matmul: a factor has no dimensions; multiply with *, got {left.shape} and {right.shape}")
     drop: tuple[int, ...] = ()
     if left.ndim == 1:
         left, transpose_a, drop = left[None, :], False, (-2,)
     if right.ndim == 1:
         right, transpose_b, drop = right[:, None], False, (*drop, -1)
-    turned = {"transpose_a": transpose_a, "transpose_b": transpose_b}
+    turned: dict[str, Any] = {"transpose_a": transpose_a, "transpose_b": transpose_b}
     specs = [Spec(left.shape, "float64"), Spec(right.shape, "float64")]
     shape = at_maximum(_infer(specs, turned)[0].shape)
     result_shape = tuple(size for axis, size in enumerate(shape) if axis - len(shape) not in drop)
