@@ -7,15 +7,16 @@ A loss is a small object that records its operations when it is called on symbol
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from fastnn import ops
+from fastnn._config import Configurable
 from fastnn.graph.tensor import Tensor
 
 
 @dataclass(frozen=True)
-class Loss:
+class Loss(Configurable):
     """Base class: `loss(prediction, target, weights)` records operations and returns a symbolic number.
 
     Attributes
@@ -34,10 +35,6 @@ class Loss:
     def __call__(self, prediction: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
         """The mean loss of the batch; `weights` has one factor a row."""
         raise NotImplementedError
-
-    def config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
-        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -195,7 +192,7 @@ class Custom(Loss):
 
     def config(self) -> dict[str, Any]:
         """Functions are saved by name only, and must be given again at loading."""
-        return {"function": getattr(self.function, "__name__", "loss")}
+        return {"type": "Loss.Custom", "function": getattr(self.function, "__name__", "loss")}
 
 
 LOSSES: dict[str, type[Loss]] = {

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastnn import ops, schedules
+from fastnn._config import Configurable
 from fastnn.graph.tensor import Tensor
 
 
@@ -42,7 +43,7 @@ class _Options:
 
 
 @dataclass(frozen=True)
-class Optimizer(_Options):
+class Optimizer(_Options, Configurable):
     """Base class of the optimizers.
 
     Parameters
@@ -119,10 +120,6 @@ class Optimizer(_Options):
         """Sets what `state` gave."""
         if hasattr(self.learning_rate, "restore"):
             self.learning_rate.restore(state)
-
-    def config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
-        return {each.name: getattr(self, each.name) for each in fields(self)}
 
 
 @dataclass(frozen=True)

@@ -105,6 +105,8 @@ class Operation:
         True for operations whose kernel applies epilogues.
     in_place
         Pairs (output, input) that share one buffer: updates of parameters and state.
+    effect
+        It does something besides its outputs, and is kept though nobody reads them.
     view
         The output is the input's memory under another shape.
     cost
@@ -125,6 +127,7 @@ class Operation:
     in_place: tuple[tuple[int, int], ...] = ()
     cost: float = 0.25
     view: bool = False
+    effect: bool = False
 
 
 OPERATIONS: dict[str, Operation] = {}

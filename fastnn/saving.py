@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastnn._config import Configurable
 from fastnn._version import __version__
 from fastnn.layers.base import InputLayer, Layer, Wire
 
@@ -117,8 +118,8 @@ def _plain(value: Any, layer: Layer, key: str) -> Any:
         return value
     if isinstance(value, (tuple, list)):
         return [_plain(each, layer, key) for each in value]
-    if hasattr(value, "config"):
-        return {"class": type(value).__name__, "config": _plain(value.config(), layer, key)}
+    if isinstance(value, Configurable):
+        return value.config()
     if isinstance(value, dict):
         return {str(name): _plain(each, layer, key) for name, each in value.items()}
     if isinstance(value, np.ndarray):
@@ -177,10 +178,8 @@ def _unplain(value: Any, custom_objects: Mapping[str, Any]) -> Any:
         if value["function"] not in custom_objects:
             raise ValueError(f"unknown function {value['function']!r}: pass it in custom_objects")
         return custom_objects[value["function"]]
-    if isinstance(value, dict) and set(value) == {"class", "config"}:
-        from fastnn import initializers
-
-        return initializers.from_config(value)
+    if isinstance(value, dict) and "type" in value:
+        return Configurable.from_config(value)
     if isinstance(value, list):
         return tuple(_unplain(each, custom_objects) for each in value)
     return value
@@ -219,9 +218,9 @@ def write_trainer(path: Any, trainer: Any) -> None:
         "kind": "trainer",
         "network": describe(network),
         "trainer": {
-            "losses": [{"class": type(loss).__name__, "config": loss.config()} for loss in trainer.losses],
+            "losses": [loss.config() for loss in trainer.losses],
             "loss_weights": trainer.loss_weights,
-            "optimizer": {"class": type(optimizer).__name__, "config": _plain_values(optimizer.config())},
+            "optimizer": optimizer.config(),
             "optimizer_state": optimizer.state(),
             "learning_rates": trainer.learning_rates,
             "epoch": trainer.epoch,
@@ -232,14 +231,10 @@ def write_trainer(path: Any, trainer: Any) -> None:
     write(path, arrays, description)
 
 
-def _plain_values(config: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value.to_config() if hasattr(value, "to_config") else value for key, value in config.items()}
-
-
 def read_trainer(path: Any, trainer_class: Any, custom_objects: Mapping[str, Any], backend: str) -> Any:
     """A trainer and its network: see `Trainer.load`."""
-    from fastnn import losses, optimizers, schedules
     from fastnn.network import Network
+    from fastnn.optimizers import Optimizer
 
     arrays, description = read(path)
     if description.get("kind") != "trainer":
@@ -248,11 +243,8 @@ def read_trainer(path: Any, trainer_class: Any, custom_objects: Mapping[str, Any
     restore(network, arrays, path)
     try:
         saved = description["trainer"]
-        config = dict(saved["optimizer"]["config"])
-        config["learning_rate"] = schedules.from_config(config["learning_rate"])
-        classes = {kind.__name__: kind for kind in optimizers.OPTIMIZERS.values()}
-        optimizer = classes[saved["optimizer"]["class"]](**config)
-        found = [_rebuild_loss(entry, losses, custom_objects) for entry in saved["losses"]]
+        optimizer = Optimizer.from_config(saved["optimizer"])
+        found = [_rebuild_loss(entry, custom_objects) for entry in saved["losses"]]
         trainer = trainer_class(network, found, optimizer, learning_rates=saved["learning_rates"],
                                 loss_weights=saved["loss_weights"])  # fmt: skip
         trainer.epoch, trainer.steps = int(saved["epoch"]), int(saved["steps"])
@@ -265,14 +257,12 @@ def read_trainer(path: Any, trainer_class: Any, custom_objects: Mapping[str, Any
     return trainer
 
 
-def _rebuild_loss(entry: Mapping[str, Any], losses: Any, custom_objects: Mapping[str, Any]) -> Any:
-    name = entry["class"]
-    if name == "Custom":
-        return _unplain({"function": entry["config"]["function"]}, custom_objects)
-    kinds = {kind.__name__: kind for kind in losses.LOSSES.values()} | dict(custom_objects)
-    if name not in kinds:
-        raise ValueError(f"unknown loss {name!r}: pass it in custom_objects")
-    return kinds[name](**entry["config"])
+def _rebuild_loss(config: Mapping[str, Any], custom_objects: Mapping[str, Any]) -> Any:
+    from fastnn.losses import Loss
+
+    if config["type"] == "Loss.Custom":
+        return _unplain({"function": config["function"]}, custom_objects)
+    return Loss.from_config(config)
 
 
 def _restore_state(trainer: Any, arrays: Mapping[str, NDArray[Any]], path: Any) -> None:

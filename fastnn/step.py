@@ -88,7 +88,7 @@ def trace_step(network: Any, losses: Sequence[Any], loss_weights: Sequence[float
                   for i, (array, layer) in enumerate(zip(samples.inputs, network.input_layers, strict=True))]  # fmt: skip
         predictions = network.trace(inputs)
         value = _total_loss(graph, predictions, losses, loss_weights, samples, index, rows)
-        apply_record(graph, value, "loss")
+        graph.add("record", [value], slot="loss")
         if kind.collect:
             for i, prediction in enumerate(predictions):
                 kept = ops.collect(prediction, start="start")
@@ -107,11 +107,6 @@ def _gather(graph: Graph, name: str, array: Any, index: Tensor | None, rows: Ext
     source = graph.input(name, (0, *array.shape[1:]), array.dtype.name)
     spec = Spec((rows, *array.shape[1:]), dtype)
     return apply("gather", source, index, spec=spec, scale=scale)
-
-
-def apply_record(graph: Graph, value: Tensor, slot: str) -> None:
-    """Copies a number into a slot of the run row, where the table's reader finds it."""
-    graph.add("record", [value], slot=slot)
 
 
 def _total_loss(graph: Graph, predictions: Sequence[Tensor], losses: Sequence[Any], loss_weights: Sequence[float],

@@ -33,11 +33,11 @@ def live_calls(nodes: Sequence[Node], wanted: Sequence[Tensor]) -> list[Call]:
     needed = set(wanted)
     calls: list[Call] = []
     for node in reversed(nodes):
-        changes_state = bool(node.operation.in_place)
-        if node.operation.name in SOURCES or not (changes_state or any(output in needed for output in node.outputs)):
+        keeps = node.operation.effect or bool(node.operation.in_place)
+        if node.operation.name in SOURCES or not (keeps or any(output in needed for output in node.outputs)):
             continue
         needed.update(tensor for tensor in node.inputs if tensor is not None)
-        outputs = [output if changes_state or output in needed else None for output in node.outputs]
+        outputs = [output if keeps or output in needed else None for output in node.outputs]
         calls.append(Call(node.operation, outputs, list(node.inputs), dict(node.attributes)))
     calls.reverse()
     return calls

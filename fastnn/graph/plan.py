@@ -128,7 +128,8 @@ def _resolve_views(calls: Sequence[Call], layout: _Layout, outputs: set[Tensor])
     """
     kept = []
     for call in calls:
-        output, source = call.outputs[0], call.inputs[0] if call.inputs else None
+        output = call.outputs[0] if call.outputs else None
+        source = call.inputs[0] if call.inputs else None
         if call.operation.view and output is not None and source is not None and output not in outputs:
             place = layout.places.get(layout.root(source))
             if output not in layout.places and not (place and place.block.startswith("input:")):

@@ -1,0 +1,117 @@
+"""The process around the kernels: threads, forks, processor quotas, and what was chosen for this machine and why."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+from fastnn import kernels
+from fastnn._version import __version__
+from fastnn.kernels import executor
+
+
+def set_num_threads(n: int) -> None:
+    """Asks for n threads from now on, in all Python threads; more than there are cores is honoured.
+
+    A `threadpoolctl.threadpool_limits` context still wins while it is open.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If n is not an integer of at least 1.
+    """
+    if isinstance(n, bool) or not hasattr(n, "__index__"):
+        raise TypeError(f"the number of threads must be an integer, got {n!r}")
+    if not 1 <= int(n) <= 4096:
+        raise ValueError(f"the number of threads must be in 1 ... 4096, got {n}")
+    executor.set_threads(int(n))
+
+
+def get_num_threads() -> int:
+    """How many threads a run that starts now may use.
+
+    By default OpenMP's number (processor affinity and OMP_NUM_THREADS are respected), limited by the cgroup's quota.
+    """
+    return executor.threads()  # type: ignore[no-any-return]
+
+
+def config() -> dict[str, Any]:
+    """What runs here: see `show_config`."""
+    return {
+        "fastnn": __version__,
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.machine()}",
+        "processor": _processor(),
+        "level": kernels.LEVEL,
+        "level_reason": kernels.REASON,
+        "openmp": executor.HAS_OPENMP,
+        "threads": get_num_threads(),
+        "processors": _available_processors(),
+        "quota": cpu_quota(),
+    }
+
+
+def show_config(file: Any = None) -> None:
+    """Prints the instruction-set level in use and why, the threads, and the versions."""
+    facts = config()
+    openmp = "yes" if facts["openmp"] else "no: built without OpenMP, everything runs on one thread"
+    quota = f", limited to {facts['quota']} by the cgroup's quota" if facts["quota"] else ""
+    lines = [
+        f"fastnn {facts['fastnn']}, Python {facts['python']}, {facts['platform']}",
+        f"processor:  {facts['processor']}",
+        f"kernels:    {facts['level']} ({facts['level_reason']})",
+        f"OpenMP:     {openmp}",
+        f"threads:    {facts['threads']} of {facts['processors']} processors{quota}",
+    ]
+    print("\n".join(lines), file=file or sys.stdout)
+
+
+def cpu_quota(root: str = "/sys/fs/cgroup") -> int:
+    """Processors that the control group allows on average, rounded up; 0 where there is no limit."""
+    try:
+        text = Path(root, "cpu.max").read_text().split()
+        quota, period = text[0], int(text[1])
+    except (OSError, IndexError, ValueError):
+        try:
+            quota = Path(root, "cpu/cpu.cfs_quota_us").read_text().strip()
+            period = int(Path(root, "cpu/cpu.cfs_period_us").read_text())
+        except (OSError, ValueError):
+            return 0
+    if not quota.isdigit() or period <= 0:
+        return 0  # "max", or -1
+    return -(-int(quota) // period)
+
+
+def _available_processors() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def _after_fork() -> None:
+    """In a forked child: OpenMP's threads are gone, so run serially, and say so once."""
+    executor.after_fork_in_child()
+    if executor.is_serial_child():
+        warnings.warn(
+            "fastnn runs on one thread in this process: it was forked from one that had used threads, which do not "
+            "survive a fork; use the 'spawn' or 'forkserver' start method for more",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+
+
+executor.set_cpu_quota(cpu_quota())
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
