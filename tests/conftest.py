@@ -1,0 +1,50 @@
+"""Fixtures and rules for all tests: which levels and backends there are, and which skips are allowed."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from fastnn import kernels
+
+# Reasons for which a test may be skipped; in CI (FASTNN_STRICT_SKIPS=1) any other skip is a failure.
+ALLOWED_SKIPS = (
+    "FASTNN_DATA is not set",
+    "PyTorch is not installed",
+    "CuPy is not installed",
+    "this machine lacks level",
+    "only on x86-64",
+    "needs permission",
+)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Declares the markers."""
+    config.addinivalue_line("markers", "torch: compares with PyTorch where it is installed")
+    config.addinivalue_line("markers", "kernel: runs again under every instruction-set level (tests/test_levels.py)")
+
+
+def pytest_report_header() -> str:
+    """Says which kernels are tested."""
+    return f"fastnn kernels: level {kernels.LEVEL} ({kernels.REASON})"
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_terminal_summary(terminalreporter: object) -> None:
+    """Names skips that nobody expected."""
+    for report in _unexpected(terminalreporter):
+        terminalreporter.write_line(f"UNEXPECTED SKIP: {report.nodeid}: {report.longrepr[2]}")  # type: ignore[attr-defined]
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """In CI an unexpected skip fails the run."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if os.environ.get("FASTNN_STRICT_SKIPS") == "1" and exitstatus == 0 and _unexpected(reporter):
+        session.exitstatus = 1
+
+
+def _unexpected(reporter: object) -> list:
+    skipped = getattr(reporter, "stats", {}).get("skipped", [])
+    return [report for report in skipped if not any(reason in str(report.longrepr) for reason in ALLOWED_SKIPS)]

@@ -1,0 +1,78 @@
+"""The house has floors: an import only ever goes down, lazy ones included."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import fastnn
+
+ROOT = Path(fastnn.__file__).parent
+
+# From the ground up; files on one line are of one rank and may import each other.
+RANKS = [
+    {"_version", "_config", "_check", "_monitor"},
+    {"program"},
+    {"kernels"},
+    {"graph"},
+    {"backends"},
+    {"ops"},
+    {"initializers", "schedules", "metrics", "datasets"},
+    {"layers"},
+    {"losses", "optimizers", "callbacks"},
+    {"feed"},
+    {"step", "saving"},
+    {"trainer"},
+    {"network"},
+    {"runtime", "plots"},
+    {"cli", "__main__"},
+]
+RANK = {name: number for number, names in enumerate(RANKS) for name in names}
+# saving rebuilds the classes that it is given; loading a trainer needs their names only.
+EXCEPTIONS = {("saving", "network"), ("trainer", "network")}
+
+
+def room(path: Path) -> str:
+    """The file's or folder's name directly under fastnn/."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return parts[0]
+
+
+def imports(path: Path) -> set[str]:
+    """The rooms that a file imports, at any depth of its code."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            modules = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            modules = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            assert not (isinstance(node, ast.ImportFrom) and node.level), f"{path}: relative import"
+            continue
+        found.update(name.split(".")[1] for name in modules if name.startswith("fastnn."))
+    return found & set(RANK)
+
+
+FILES = sorted(path for path in ROOT.rglob("*.py") if path.name != "__init__.py" or path.parent != ROOT)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_run_downward(path: Path) -> None:
+    here = room(path)
+    assert here in RANK, f"{here} has no rank: give it one"
+    upward = {name for name in imports(path)
+              if RANK[name] > RANK[here] and (here, name) not in EXCEPTIONS}  # fmt: skip
+    assert not upward, f"{here} imports {sorted(upward)}, which stand above it"
+
+
+def test_graph_and_backends_import_no_operations() -> None:
+    for folder in ("graph", "backends"):
+        for path in (ROOT / folder).glob("*.py"):
+            assert "ops" not in imports(path), path
+
+
+def test_every_room_exists() -> None:
+    there = {path.stem for path in ROOT.iterdir() if path.suffix == ".py" or path.is_dir()}
+    assert set(RANK) <= there
