@@ -475,6 +475,9 @@ class Sequential(Network):
         super().__init__(start, wire, seed=seed, dtype=dtype, backend=backend)
 
 
+saving.NETWORKS.update(Network=Network, Sequential=Sequential)
+
+
 def load(path: Any, *, custom_objects: Mapping[str, Any] | None = None, backend: str = "native") -> Network:
     """Reads a network that `Network.save` or `Trainer.save` wrote.
 
@@ -495,7 +498,7 @@ def load(path: Any, *, custom_objects: Mapping[str, Any] | None = None, backend:
         If the file is damaged or was not written by fastnn; says what is wrong.
     """
     arrays, description = saving.read(path)
-    network = saving.rebuild(description["network"], Network, custom_objects or {}, backend)
+    network = saving.rebuild(description["network"], custom_objects or {}, backend)
     saving.restore(network, arrays, path)
     return network
 

@@ -20,6 +20,7 @@ from fastnn._version import __version__
 from fastnn.layers.base import InputLayer, Layer, Wire
 
 FORMAT = 1
+NETWORKS: dict[str, Any] = {}  # the classes "Network" and "Sequential": filled by the room above that defines them
 
 
 def write(path: Any, arrays: Mapping[str, NDArray[Any]], description: Mapping[str, Any]) -> None:
@@ -129,7 +130,7 @@ def _plain(value: Any, layer: Layer, key: str) -> Any:
     raise TypeError(f"{layer.label} cannot be saved: its argument {key!r} is a {type(value).__name__}")
 
 
-def rebuild(description: Any, network_class: Any, custom_objects: Mapping[str, Any], backend: str) -> Any:
+def rebuild(description: Any, custom_objects: Mapping[str, Any], backend: str) -> Any:
     """A network of the structure that `describe` wrote, with fresh parameters.
 
     Raises
@@ -139,24 +140,31 @@ def rebuild(description: Any, network_class: Any, custom_objects: Mapping[str, A
     """
     try:
         layers = [_rebuild_layer(entry, custom_objects) for entry in description["layers"]]
-        wires: list[Wire] = []
-        made: dict[tuple[int, tuple[int, ...]], Any] = {}
-        for entry in description["wires"]:
-            number, sources = entry["layer"], tuple(entry["inputs"])
-            if any(source >= len(wires) or source < 0 for source in sources):
-                raise ValueError("its layers are joined in a cycle")
-            key = (number, sources)
-            if key not in made:
-                layer = layers[number]
-                is_input = isinstance(layer, InputLayer)
-                made[key] = Wire(layer, (), layer.shape) if is_input else layer(*[wires[source] for source in sources])
-            wire = made[key]
-            wires.append(wire[entry["index"]] if isinstance(wire, tuple) else wire)
-        network = network_class([wires[i] for i in description["inputs"]], [wires[i] for i in description["outputs"]],
-                                seed=description["seed"], dtype=description["dtype"], backend=backend)  # fmt: skip
+        options = {"seed": description["seed"], "dtype": description["dtype"], "backend": backend}
+        if description["class"] == "Sequential":
+            first = layers[0]
+            return NETWORKS["Sequential"]([Wire(first, (), first.shape), *layers[1:]], **options)  # type: ignore[attr-defined]
+        wires = _rebuild_wires(description["wires"], layers)
+        inputs, outputs = ([wires[number] for number in description[key]] for key in ("inputs", "outputs"))
+        return NETWORKS["Network"](inputs, outputs, **options)
     except (KeyError, TypeError, IndexError, AttributeError) as problem:
         raise ValueError(f"the description of the network is damaged: {problem!r}") from problem
-    return network
+
+
+def _rebuild_wires(entries: Any, layers: list[Layer]) -> list[Wire]:
+    wires: list[Wire] = []
+    made: dict[tuple[int, tuple[int, ...]], Any] = {}
+    for entry in entries:
+        number, sources = entry["layer"], tuple(entry["inputs"])
+        if any(source >= len(wires) or source < 0 for source in sources):
+            raise ValueError("the description of the network is damaged: its layers are joined in a cycle")
+        if (number, sources) not in made:
+            layer = layers[number]
+            inputs = [wires[source] for source in sources]
+            made[number, sources] = Wire(layer, (), layer.shape) if isinstance(layer, InputLayer) else layer(*inputs)
+        wire = made[number, sources]
+        wires.append(wire[entry["index"]] if isinstance(wire, tuple) else wire)
+    return wires
 
 
 def _rebuild_layer(entry: Mapping[str, Any], custom_objects: Mapping[str, Any]) -> Layer:
@@ -233,13 +241,12 @@ def write_trainer(path: Any, trainer: Any) -> None:
 
 def read_trainer(path: Any, trainer_class: Any, custom_objects: Mapping[str, Any], backend: str) -> Any:
     """A trainer and its network: see `Trainer.load`."""
-    from fastnn.network import Network
     from fastnn.optimizers import Optimizer
 
     arrays, description = read(path)
     if description.get("kind") != "trainer":
         raise ValueError(f"{str(path)!r} holds a network without a trainer: use fastnn.load")
-    network = rebuild(description["network"], Network, custom_objects, backend)
+    network = rebuild(description["network"], custom_objects, backend)
     restore(network, arrays, path)
     try:
         saved = description["trainer"]
