@@ -9,14 +9,12 @@ True
 """
 
 from fastnn import (
-    callbacks,
     datasets,
     initializers,
     losses,
     metrics,
     ops,
     optimizers,
-    plots,
     schedules,
 )
 from fastnn._version import __version__
@@ -60,7 +58,6 @@ __all__ = [
     "Sequential",
     "Trainer",
     "__version__",
-    "callbacks",
     "datasets",
     "get_num_threads",
     "initializers",
@@ -70,7 +67,6 @@ __all__ = [
     "one_hot",
     "ops",
     "optimizers",
-    "plots",
     "schedules",
     "set_num_threads",
     "show_config",

@@ -17,6 +17,7 @@ include "random.pxi"
 include "pack.pxi"
 include "tile.pxi"
 include "product.pxi"
+include "record.pxi"
 
 KERNELS = {
     "argmax": <size_t> <void *> argmax,
@@ -32,6 +33,7 @@ KERNELS = {
     "slice_gradient": <size_t> <void *> slice_gradient,
     "slope": <size_t> <void *> slope,
     "unary": <size_t> <void *> unary,
+    "record": <size_t> <void *> record,
 }
 
 TILES = {"MR": MR, "NR": NR, "VL": VL, "KCHAIN": KCHAIN, "HAS_FMA": HAS_FMA}

@@ -3,6 +3,8 @@
 The functions take arrays (and compute at once) or symbolic tensors (and record a node of the graph being traced).
 """
 
+from fastnn.ops import record as _record
+from fastnn.ops._dispatch import as_array
 from fastnn.ops.activation import relu
 from fastnn.ops.linear import linear, matmul
 from fastnn.ops.random import dropout
@@ -11,6 +13,7 @@ from fastnn.ops.shape import concatenate, flatten, reshape, transpose
 
 __all__ = [
     "argmax",
+    "as_array",
     "broadcast_to",
     "concatenate",
     "dropout",
