@@ -54,7 +54,7 @@ def _name(instruction: Instruction) -> str:
     attributes = instruction.attributes
     parts = [instruction.operation.name]
     if attributes.get("transpose_a") or attributes.get("transpose_b"):
-        first, second = "aᵀ" if attributes["transpose_a"] else "a", "bᵀ" if attributes["transpose_b"] else "b"
+        first, second = "aᵀ" if attributes.get("transpose_a") else "a", "bᵀ" if attributes.get("transpose_b") else "b"
         parts.append(f"{first}·{second}")
     if instruction.operation.takes_epilogue and len(instruction.inputs) > 2 and instruction.inputs[2] is not None:
         parts.append("+ bias")
