@@ -98,6 +98,8 @@ class Operation:
         of the kernel's whole-number attributes.
     flops
         Floating-point operations, from the specs of inputs and outputs.
+    nbytes
+        Bytes read and written, from the specs of inputs and outputs; each operand once, if not said otherwise.
     epilogue
         For elementwise operations that a product can apply to its tile: "forward" (a function of the product) or
         "slope" (the product times a derivative at the second input). See `graph/fuse.py`.
@@ -107,6 +109,9 @@ class Operation:
         Pairs (output, input) that share one buffer: updates of parameters and state.
     effect
         It does something besides its outputs, and is kept though nobody reads them.
+    window
+        For an operation that writes only some rows of its output: the slot with the first of them, from the
+        attributes. The reference returns those rows.
     view
         The output is the input's memory under another shape.
     cost
@@ -122,12 +127,16 @@ class Operation:
     flops: Callable[[Sequence[Spec | None], Sequence[Spec | None], Attributes], int] = (
         lambda inputs, outputs, attributes: outputs[0].size if outputs[0] else 0
     )
+    nbytes: Callable[[Sequence[Spec | None], Sequence[Spec | None]], int] = (
+        lambda inputs, outputs: sum(spec.nbytes for spec in (*inputs, *outputs) if spec is not None)
+    )
     epilogue: str | None = None
     takes_epilogue: bool = False
     in_place: tuple[tuple[int, int], ...] = ()
     cost: float = 0.25
     view: bool = False
     effect: bool = False
+    window: Callable[[Attributes], str] | None = None
 
 
 OPERATIONS: dict[str, Operation] = {}
@@ -179,8 +188,8 @@ class Instruction:
 
     @property
     def nbytes(self) -> int:
-        """Bytes read and written at the extents' maxima, each operand counted once."""
-        return sum(buffer.spec.nbytes for buffer in self.operands if buffer is not None)
+        """Bytes read and written at the extents' maxima."""
+        return self.operation.nbytes(_specs(self.inputs), _specs(self.outputs))
 
     @property
     def work(self) -> float:

@@ -101,7 +101,10 @@ class ArrayRunner:
             results = instruction.operation.reference(self.xp, inputs, attributes, run)
         for buffer, result in zip(instruction.outputs, results, strict=False):
             if buffer is not None:
-                self._view(buffer, blocks, extents)[...] = result
+                target = self._view(buffer, blocks, extents)
+                if instruction.operation.window is not None:
+                    target = _window(target, int(run[instruction.operation.window(attributes)]), len(result))
+                target[...] = result
 
     def _view(self, buffer: Buffer | None, blocks: Mapping[str, Any], extents: Mapping[Extent, int]) -> Any:
         if buffer is None:
@@ -114,6 +117,13 @@ class ArrayRunner:
         kind = np.dtype(buffer.spec.dtype)
         memory = block.view(np.uint8)[buffer.offset : buffer.offset + size * kind.itemsize]
         return memory.view(kind).reshape(shape)
+
+
+def _window(target: Any, start: int, n: int) -> Any:
+    """Rows start ... start + n - 1, which must be there."""
+    if start < 0 or start + n > len(target):
+        raise IndexError(f"an index is out of range: rows {start} ... {start + n - 1} of {len(target)}")
+    return target[start : start + n]
 
 
 def _bound(value: Any, extents: Mapping[Extent, int]) -> Any:

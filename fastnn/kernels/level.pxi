@@ -18,22 +18,23 @@ include "pack.pxi"
 include "tile.pxi"
 include "product.pxi"
 include "record.pxi"
+include "gather.pxi"
 
 KERNELS = {
     "argmax": <size_t> <void *> argmax,
     "broadcast": <size_t> <void *> broadcast,
+    "collect": <size_t> <void *> collect,
     "concatenate": <size_t> <void *> concatenate,
     "copy": <size_t> <void *> copy,
     "dropout": <size_t> <void *> dropout,
+    "gather": <size_t> <void *> gather,
     "max_gradient": <size_t> <void *> max_gradient,
     "permute": <size_t> <void *> permute,
     "product": <size_t> <void *> product,
+    "record": <size_t> <void *> record,
     "reduce": <size_t> <void *> reduce,
     "slice": <size_t> <void *> slice_axis,
     "slice_gradient": <size_t> <void *> slice_gradient,
     "slope": <size_t> <void *> slope,
     "unary": <size_t> <void *> unary,
-    "record": <size_t> <void *> record,
 }
-
-TILES = {"MR": MR, "NR": NR, "VL": VL, "KCHAIN": KCHAIN, "HAS_FMA": HAS_FMA}

@@ -1,6 +1,7 @@
 """One entry for every operation: symbols are recorded in the graph, arrays are computed at once.
 
-A call on arrays fills one instruction and runs the kernel: no plan, no cache, and the same machine code that Programs run.
+A call on arrays fills one instruction and runs the kernel: no plan, no cache, and the same machine code that Programs
+run.
 """
 
 from __future__ import annotations
@@ -14,17 +15,11 @@ from numpy.typing import ArrayLike, NDArray
 from fastnn import kernels
 from fastnn.graph.tensor import Tensor, apply_all, is_symbolic
 from fastnn.kernels import executor
-from fastnn.program import FLOATS, OPERATIONS, Operation, Spec
+from fastnn.program import FLOATS, OPERATIONS, Operation, Spec, status_message
 
 Array = NDArray[Any]
 Operand = ArrayLike | Tensor  # what the functions of fastnn.ops accept
 NO_SLOTS: Mapping[str, float] = {}
-
-STATUS = {
-    1: "a class label is outside 0 ... classes - 1",
-    2: "an index is out of range",
-    3: "no memory for a kernel's scratch space",
-}
 
 
 def as_array(value: Any, name: str = "array") -> Array:
@@ -45,8 +40,8 @@ def as_array(value: Any, name: str = "array") -> Array:
     return array
 
 
-def dispatch(name: str, inputs: Sequence[Any], out: Array | Sequence[Array] | None = None, *, labels: tuple[int, ...] = (),
-             run: Mapping[str, float] = NO_SLOTS, **attributes: Any) -> Any:  # fmt: skip
+def dispatch(name: str, inputs: Sequence[Any], out: Array | Sequence[Array] | None = None, *,
+             labels: tuple[int, ...] = (), run: Mapping[str, float] = NO_SLOTS, **attributes: Any) -> Any:  # fmt: skip
     """Records operation `name` if an input is symbolic; otherwise computes it. Returns the first output, or all.
 
     `labels` are the positions of inputs that stay whole numbers (classes, indices). `run` has the values of the run
@@ -83,14 +78,30 @@ def compute(operation: Operation, inputs: Sequence[Any], out: Array | Sequence[A
             wanted = "int64" if position in labels else dtype
             if array.dtype != wanted and not (position in labels and array.dtype in (np.int32, np.uint8)):
                 arrays[position] = array.astype(wanted)
-    specs = [None if array is None else Spec(array.shape, array.dtype.name) for array in arrays]
-    results = operation.infer(specs, attributes)
-    targets = _targets(operation, results, out)
-    status, kernel = 0, operation.kernel
+    specs = specs_of(arrays)
+    targets = targets_for(operation, operation.infer(specs, attributes), out)
+    execute(operation, targets, arrays, dtype, attributes, run)
+    return tuple(targets)
+
+
+def execute(operation: Operation, targets: Sequence[Array], arrays: Sequence[Array | None], dtype: str,
+            attributes: dict[str, Any], run: Mapping[str, float] = NO_SLOTS) -> None:  # fmt: skip
+    """Runs an operation's kernel for `dtype` on operands that fit it.
+
+    Raises
+    ------
+    NotImplementedError
+        If there is no kernel.
+    ValueError
+        If the kernel refuses what it finds in the operands (labels, indices).
+    """
+    kernel = operation.kernel
     if kernel is None:
         raise NotImplementedError(f"operation {operation.name!r} has no kernel and cannot be called on arrays")
-    work = _work(operation, results, specs, attributes)
     absent = [None] * ((kernel.n_outputs or 0) - len(targets))
+    results, specs = specs_of(targets), specs_of(arrays)
+    flops = operation.flops(specs, results, attributes)
+    work = max(flops * operation.cost, operation.nbytes(specs, results) / 20.0)
     scratch = kernel.scratch([*results, *absent, *specs], attributes)
     n_threads = max(1, min(executor.threads(), int(work / 8000.0))) if kernel.parallel else 1
     memory = np.empty((scratch + 64) * n_threads, np.uint8) if scratch else None
@@ -101,16 +112,15 @@ def compute(operation: Operation, inputs: Sequence[Any], out: Array | Sequence[A
                            len(targets) + len(absent), integers, kernel.numbers(attributes), work, n_threads, memory,
                            row)  # fmt: skip
     if status:
-        raise ValueError(f"{operation.name}: {STATUS[status]}")
-    return tuple(targets)
+        raise ValueError(f"{operation.name}: {status_message(status)}")
 
 
-def _work(operation: Operation, results: Sequence[Spec], specs: Sequence[Spec | None], attributes: Any) -> float:
-    flops = operation.flops(specs, results, attributes)
-    return max(flops * operation.cost, sum(spec.nbytes for spec in (*results, *specs) if spec is not None) / 20.0)
+def specs_of(arrays: Sequence[Array | None]) -> list[Spec | None]:
+    """Shapes and dtypes; None for absent operands."""
+    return [None if array is None else Spec(array.shape, array.dtype.name) for array in arrays]
 
 
-def _targets(operation: Operation, results: Sequence[Spec], out: Array | Sequence[Array] | None) -> list[Array]:
+def targets_for(operation: Operation, results: Sequence[Spec], out: Array | Sequence[Array] | None) -> list[Array]:
     """The arrays that receive the results: new ones, or the caller's after a check."""
     if out is None:
         return [np.empty(spec.shape, spec.dtype) for spec in results]

@@ -1,0 +1,149 @@
+# Moving rows: a mini-batch out of the training set by shuffled index (gather), predictions into their array (collect).
+
+ctypedef fused source_type:
+    float
+    double
+    int32_t
+    int64_t
+    uint8_t
+
+ctypedef fused target_type:
+    real
+    int32_t
+    int64_t
+
+
+cdef struct Rows:
+    # Row i, counted from 0, goes from row `index[start + i]` of the source (start + i without an index) to `to + i`.
+    const Operand *source
+    const Operand *index
+    const Operand *target
+    int64_t start, to
+    real scale
+
+
+cdef inline int64_t row_size(const Operand *operand) noexcept nogil:
+    """Elements in one row."""
+    cdef int64_t size = 1
+    cdef int axis
+    for axis in range(1, operand.ndim):
+        size *= operand.shape[axis]
+    return size
+
+
+cdef inline void convert(const source_type *source, int64_t source_stride, target_type *target, int64_t target_stride,
+                         int64_t n, real scale) noexcept nogil:
+    """n elements in the target's type; real ones are multiplied by `scale`."""
+    cdef int64_t i
+    if source_stride == 1 and target_stride == 1:
+        for i in range(n):
+            if target_type is real:
+                target[i] = <real> source[i] * scale
+            else:
+                target[i] = <target_type> source[i]
+    else:
+        for i in range(n):
+            if target_type is real:
+                target[i * target_stride] = <real> source[i * source_stride] * scale
+            else:
+                target[i * target_stride] = <target_type> source[i * source_stride]
+
+
+cdef inline void move_row(const Rows *rows, const source_type *source, target_type *target) noexcept nogil:
+    """One row of any strides: source and target have the same shape, so they are walked in step."""
+    cdef Walk there, here
+    cdef int64_t left = row_size(rows.source)
+    walk_to(&there, rows.source, 1, 0)
+    walk_to(&here, rows.target, 1, 0)
+    while left > 0:
+        convert(source + there.offset, there.stride, target + here.offset, here.stride, here.left, rows.scale)
+        left -= here.left
+        walk_on(&there, rows.source)
+        walk_on(&here, rows.target)
+
+
+cdef int move_rows(const Rows *rows, const source_type *source, target_type *target, int64_t first,
+                   int64_t last) noexcept nogil:
+    """Rows [first, last), each in one piece where it lies in one piece on both sides."""
+    cdef int64_t source_stride = rows.source.stride[0], target_stride = rows.target.stride[0]
+    cdef int64_t size = row_size(rows.source), i, row
+    cdef const int64_t *index = NULL
+    cdef bint packed = is_packed(rows.source, 1) and is_packed(rows.target, 1)
+    if rows.index != NULL:
+        index = <const int64_t *> rows.index.data
+    if index == NULL and packed and source_stride == size and target_stride == size:
+        convert(source + (rows.start + first) * size, 1, target + (rows.to + first) * size, 1, (last - first) * size,
+                rows.scale)
+        return KERNEL_OK
+    for i in range(first, last):
+        row = rows.start + i
+        if index != NULL:
+            row = index[row * rows.index.stride[0]]
+            if row < 0 or row >= rows.source.shape[0]:
+                return KERNEL_BAD_INDEX
+        if packed:
+            convert(source + row * source_stride, 1, target + (rows.to + i) * target_stride, 1, size, rows.scale)
+        else:
+            move_row(rows, source + row * source_stride, target + (rows.to + i) * target_stride)
+    return KERNEL_OK
+
+
+cdef inline int move_as(const Rows *rows, target_type *target, int64_t first, int64_t last) noexcept nogil:
+    """Picks the source's type."""
+    cdef const char *source = rows.source.data
+    if rows.source.type == TYPE_FLOAT32:
+        return move_rows(rows, <const float *> source, target, first, last)
+    if rows.source.type == TYPE_FLOAT64:
+        return move_rows(rows, <const double *> source, target, first, last)
+    if rows.source.type == TYPE_INT32:
+        return move_rows(rows, <const int32_t *> source, target, first, last)
+    if rows.source.type == TYPE_INT64:
+        return move_rows(rows, <const int64_t *> source, target, first, last)
+    return move_rows(rows, <const uint8_t *> source, target, first, last)
+
+
+cdef inline int move_share(const Rows *rows, int64_t n, int thread, int n_threads) noexcept nogil:
+    """The thread's share of n rows, after a check that they exist."""
+    cdef const Operand *listed = rows.source if rows.index == NULL else rows.index
+    cdef char *target = rows.target.data
+    cdef int64_t first, last
+    if rows.start < 0 or rows.start + n > listed.shape[0] or rows.to < 0 or rows.to + n > rows.target.shape[0]:
+        return KERNEL_BAD_INDEX
+    share(n, 1, thread, n_threads, &first, &last)
+    if rows.target.type == TYPE_INT32:
+        return move_as(rows, <int32_t *> target, first, last)
+    if rows.target.type == TYPE_INT64:
+        return move_as(rows, <int64_t *> target, first, last)
+    return move_as(rows, <real *> target, first, last)
+
+
+cdef int gather(const Instruction *instruction, int thread, int n_threads) noexcept nogil:
+    """batch[i] = source[index[start + i]] * scale, or source[start + i] where there is no index.
+
+    Operands: batch[n, ...]; source[rows, ...], index[total] or absent. Integer 0: column of `start`. Number 0: scale.
+    """
+    cdef Rows rows
+    rows.target = &instruction.operand[0]
+    rows.source = &instruction.operand[1]
+    rows.index = NULL
+    if instruction.operand[2].data != NULL:
+        rows.index = &instruction.operand[2]
+    rows.start = <int64_t> instruction.run[instruction.integer[0]]
+    rows.to = 0
+    rows.scale = <real> instruction.number[0]
+    return move_share(&rows, rows.target.shape[0], thread, n_threads)
+
+
+cdef int collect(const Instruction *instruction, int thread, int n_threads) noexcept nogil:
+    """result[start + i] = batch[i]; the result's other rows stay as they are.
+
+    Operands: result[total, ...]; batch[n, ...]. Integer 0: column of `start`.
+    """
+    cdef Rows rows
+    rows.target = &instruction.operand[0]
+    rows.source = &instruction.operand[1]
+    rows.index = NULL
+    rows.start = 0
+    rows.to = <int64_t> instruction.run[instruction.integer[0]]
+    rows.scale = 1
+    return move_share(&rows, rows.source.shape[0], thread, n_threads)
