@@ -1,15 +1,14 @@
-# Elementwise functions: of one operand (unary), their slopes times a gradient (slope), of two (binary), and where.
+# Elementwise kernels: functions of one operand (unary), their slopes times a gradient (slope), of two (binary), where.
 #
-# `function` and `slope_times` say what is computed for one vector; unary_run and slope_run apply them to a row, also in
-# the epilogues of products; the kernels walk over operands of any strides and any broadcasting.
+# `function`, `slope_times` and `pair` say what is computed for one vector; unary_run and slope_run apply them to a
+# row, also in the epilogues of products; nest.pxi brings rows out of operands of any strides.
 
-cdef extern from *:
-    """
-    enum { IDENTITY, STEP, RELU, LEAKY_RELU, ELU, SIGMOID, TANH, SOFTPLUS, SILU, GELU, GELU_TANH,
-           EXP, LOG, LOG1P, SQRT, SQUARE, ABSOLUTE, NEGATIVE, RECIPROCAL, SIGN, ERF };
-    """
-    enum: IDENTITY, STEP, RELU, LEAKY_RELU, ELU, SIGMOID, TANH, SOFTPLUS, SILU, GELU, GELU_TANH
-    enum: EXP, LOG, LOG1P, SQRT, SQUARE, ABSOLUTE, NEGATIVE, RECIPROCAL, SIGN, ERF
+cdef enum:  # functions and binary operations: in the order of FUNCTIONS and COMBINATIONS in ops/_elementwise.py
+    F_IDENTITY, F_STEP, F_RELU, F_LEAKY_RELU, F_ELU, F_SIGMOID, F_TANH, F_SOFTPLUS, F_SILU, F_GELU, F_GELU_TANH,
+    F_EXP, F_LOG, F_LOG1P, F_SQRT, F_SQUARE, F_ABSOLUTE, F_NEGATIVE, F_RECIPROCAL, F_SIGN, F_ERF
+
+cdef enum:
+    B_ADD, B_SUBTRACT, B_MULTIPLY, B_DIVIDE, B_MAXIMUM, B_MINIMUM, B_LESS, B_LESS_EQUAL, B_EQUAL
 
 
 cdef inline vf normal_distribution(vf x) noexcept nogil:
@@ -25,45 +24,45 @@ cdef inline vf gelu_gate(vf x) noexcept nogil:
 cdef inline vf function(int code, vf x, vf a) noexcept nogil:
     """f(x); `a` is the function's parameter, where it has one."""
     cdef vf zero = vsplat(0), one = vsplat(1)
-    if code == STEP:
+    if code == F_STEP:
         return vselect(vless(x, zero), zero, vselect(vless_equal(zero, x), one, x))
-    if code == RELU:
+    if code == F_RELU:
         return vmax(zero, x)
-    if code == LEAKY_RELU:
+    if code == F_LEAKY_RELU:
         return vselect(vless(x, zero), a * x, x)
-    if code == ELU:
+    if code == F_ELU:
         return vselect(vless(x, zero), a * vexpm1_negative(x), x)
-    if code == SIGMOID:
+    if code == F_SIGMOID:
         return vsigmoid(x)
-    if code == TANH:
+    if code == F_TANH:
         return vtanh(x)
-    if code == SOFTPLUS:
+    if code == F_SOFTPLUS:
         return vsoftplus(x)
-    if code == SILU:
+    if code == F_SILU:
         return x * vsigmoid(x)
-    if code == GELU:
+    if code == F_GELU:
         return x * normal_distribution(x)
-    if code == GELU_TANH:
+    if code == F_GELU_TANH:
         return x * gelu_gate(x)
-    if code == EXP:
+    if code == F_EXP:
         return vexp(x)
-    if code == LOG:
+    if code == F_LOG:
         return vlog(x)
-    if code == LOG1P:
+    if code == F_LOG1P:
         return vlog1p(x)
-    if code == SQRT:
+    if code == F_SQRT:
         return vsqrt(x)
-    if code == SQUARE:
+    if code == F_SQUARE:
         return x * x
-    if code == ABSOLUTE:
+    if code == F_ABSOLUTE:
         return vabs(x)
-    if code == NEGATIVE:
+    if code == F_NEGATIVE:
         return -x
-    if code == RECIPROCAL:
+    if code == F_RECIPROCAL:
         return one / x
-    if code == SIGN:
+    if code == F_SIGN:
         return vselect(vless(zero, x), one, vselect(vless(x, zero), -one, x))
-    if code == ERF:
+    if code == F_ERF:
         return verf(x)
     return x
 
@@ -72,43 +71,43 @@ cdef inline vf slope_times(int code, vf dy, vf s, vf a) noexcept nogil:
     """dy f'(x), where s is y = f(x) or x: whichever gives the slope more easily (see fastnn/ops/activation.py)."""
     cdef vf zero = vsplat(0), one = vsplat(1), gate
     # of the output
-    if code == RELU:
+    if code == F_RELU:
         return vselect(vless_equal(s, zero), zero, dy)
-    if code == LEAKY_RELU:
+    if code == F_LEAKY_RELU:
         return vselect(vless_equal(s, zero), a * dy, dy)
-    if code == ELU:
+    if code == F_ELU:
         return vselect(vless_equal(s, zero), dy * (s + a), dy)
-    if code == SIGMOID:
+    if code == F_SIGMOID:
         return dy * (s * (one - s))
-    if code == TANH:
+    if code == F_TANH:
         return dy * vfma(-s, s, one)
-    if code == EXP:
+    if code == F_EXP:
         return dy * s
-    if code == SQRT:
+    if code == F_SQRT:
         return vsplat(0.5) * dy / s
-    if code == RECIPROCAL:
+    if code == F_RECIPROCAL:
         return -dy * (s * s)
     # of the input
-    if code == SOFTPLUS:
+    if code == F_SOFTPLUS:
         return dy * vsigmoid(s)
-    if code == SILU:
+    if code == F_SILU:
         gate = vsigmoid(s)
         return dy * vfma(s * gate, one - gate, gate)
-    if code == GELU:
+    if code == F_GELU:
         return dy * vfma(s * vsplat(ONE_OVER_ROOT_TWO_PI), vexp(vsplat(-0.5) * s * s), normal_distribution(s))
-    if code == GELU_TANH:
+    if code == F_GELU_TANH:
         gate = gelu_gate(s)
         a = vsplat(2 * ROOT_TWO_OVER_PI) * vfma(vsplat(3 * 0.044715) * s, s, one)
         return dy * vfma(s * gate * (one - gate), a, gate)
-    if code == LOG:
+    if code == F_LOG:
         return dy / s
-    if code == LOG1P:
+    if code == F_LOG1P:
         return dy / (one + s)
-    if code == SQUARE:
+    if code == F_SQUARE:
         return vsplat(2) * dy * s
-    if code == ABSOLUTE:
-        return dy * function(SIGN, s, a)
-    if code == ERF:
+    if code == F_ABSOLUTE:
+        return dy * function(F_SIGN, s, a)
+    if code == F_ERF:
         return dy * vsplat(TWO_OVER_ROOT_PI) * vexp(-s * s)
     return dy
 
@@ -136,105 +135,187 @@ cdef inline void slope_loop(int code, const double *numbers, real *dx, const rea
 
 cdef void unary_run(int code, const double *numbers, real *y, const real *x, int64_t n) noexcept nogil:
     """y[i] = f(x[i]) for i < n; y may be x. The code is a constant in each loop, so that no loop asks for it."""
-    if code == STEP:
-        function_loop(STEP, numbers, y, x, n)
-    elif code == RELU:
-        function_loop(RELU, numbers, y, x, n)
-    elif code == LEAKY_RELU:
-        function_loop(LEAKY_RELU, numbers, y, x, n)
-    elif code == ELU:
-        function_loop(ELU, numbers, y, x, n)
-    elif code == SIGMOID:
-        function_loop(SIGMOID, numbers, y, x, n)
-    elif code == TANH:
-        function_loop(TANH, numbers, y, x, n)
-    elif code == SOFTPLUS:
-        function_loop(SOFTPLUS, numbers, y, x, n)
-    elif code == SILU:
-        function_loop(SILU, numbers, y, x, n)
-    elif code == GELU:
-        function_loop(GELU, numbers, y, x, n)
-    elif code == GELU_TANH:
-        function_loop(GELU_TANH, numbers, y, x, n)
-    elif code == EXP:
-        function_loop(EXP, numbers, y, x, n)
-    elif code == LOG:
-        function_loop(LOG, numbers, y, x, n)
-    elif code == LOG1P:
-        function_loop(LOG1P, numbers, y, x, n)
-    elif code == SQRT:
-        function_loop(SQRT, numbers, y, x, n)
-    elif code == SQUARE:
-        function_loop(SQUARE, numbers, y, x, n)
-    elif code == ABSOLUTE:
-        function_loop(ABSOLUTE, numbers, y, x, n)
-    elif code == NEGATIVE:
-        function_loop(NEGATIVE, numbers, y, x, n)
-    elif code == RECIPROCAL:
-        function_loop(RECIPROCAL, numbers, y, x, n)
-    elif code == SIGN:
-        function_loop(SIGN, numbers, y, x, n)
-    elif code == ERF:
-        function_loop(ERF, numbers, y, x, n)
+    if code == F_STEP:
+        function_loop(F_STEP, numbers, y, x, n)
+    elif code == F_RELU:
+        function_loop(F_RELU, numbers, y, x, n)
+    elif code == F_LEAKY_RELU:
+        function_loop(F_LEAKY_RELU, numbers, y, x, n)
+    elif code == F_ELU:
+        function_loop(F_ELU, numbers, y, x, n)
+    elif code == F_SIGMOID:
+        function_loop(F_SIGMOID, numbers, y, x, n)
+    elif code == F_TANH:
+        function_loop(F_TANH, numbers, y, x, n)
+    elif code == F_SOFTPLUS:
+        function_loop(F_SOFTPLUS, numbers, y, x, n)
+    elif code == F_SILU:
+        function_loop(F_SILU, numbers, y, x, n)
+    elif code == F_GELU:
+        function_loop(F_GELU, numbers, y, x, n)
+    elif code == F_GELU_TANH:
+        function_loop(F_GELU_TANH, numbers, y, x, n)
+    elif code == F_EXP:
+        function_loop(F_EXP, numbers, y, x, n)
+    elif code == F_LOG:
+        function_loop(F_LOG, numbers, y, x, n)
+    elif code == F_LOG1P:
+        function_loop(F_LOG1P, numbers, y, x, n)
+    elif code == F_SQRT:
+        function_loop(F_SQRT, numbers, y, x, n)
+    elif code == F_SQUARE:
+        function_loop(F_SQUARE, numbers, y, x, n)
+    elif code == F_ABSOLUTE:
+        function_loop(F_ABSOLUTE, numbers, y, x, n)
+    elif code == F_NEGATIVE:
+        function_loop(F_NEGATIVE, numbers, y, x, n)
+    elif code == F_RECIPROCAL:
+        function_loop(F_RECIPROCAL, numbers, y, x, n)
+    elif code == F_SIGN:
+        function_loop(F_SIGN, numbers, y, x, n)
+    elif code == F_ERF:
+        function_loop(F_ERF, numbers, y, x, n)
     else:
-        function_loop(IDENTITY, numbers, y, x, n)
+        function_loop(F_IDENTITY, numbers, y, x, n)
 
 
 cdef void slope_run(int code, const double *numbers, real *dx, const real *dy, const real *s,
                     int64_t n) noexcept nogil:
     """dx[i] = dy[i] f'(s[i]) for i < n; dx may be dy."""
-    if code == RELU:
-        slope_loop(RELU, numbers, dx, dy, s, n)
-    elif code == LEAKY_RELU:
-        slope_loop(LEAKY_RELU, numbers, dx, dy, s, n)
-    elif code == ELU:
-        slope_loop(ELU, numbers, dx, dy, s, n)
-    elif code == SIGMOID:
-        slope_loop(SIGMOID, numbers, dx, dy, s, n)
-    elif code == TANH:
-        slope_loop(TANH, numbers, dx, dy, s, n)
-    elif code == EXP:
-        slope_loop(EXP, numbers, dx, dy, s, n)
-    elif code == SQRT:
-        slope_loop(SQRT, numbers, dx, dy, s, n)
-    elif code == RECIPROCAL:
-        slope_loop(RECIPROCAL, numbers, dx, dy, s, n)
-    elif code == SOFTPLUS:
-        slope_loop(SOFTPLUS, numbers, dx, dy, s, n)
-    elif code == SILU:
-        slope_loop(SILU, numbers, dx, dy, s, n)
-    elif code == GELU:
-        slope_loop(GELU, numbers, dx, dy, s, n)
-    elif code == GELU_TANH:
-        slope_loop(GELU_TANH, numbers, dx, dy, s, n)
-    elif code == LOG:
-        slope_loop(LOG, numbers, dx, dy, s, n)
-    elif code == LOG1P:
-        slope_loop(LOG1P, numbers, dx, dy, s, n)
-    elif code == SQUARE:
-        slope_loop(SQUARE, numbers, dx, dy, s, n)
-    elif code == ABSOLUTE:
-        slope_loop(ABSOLUTE, numbers, dx, dy, s, n)
-    elif code == ERF:
-        slope_loop(ERF, numbers, dx, dy, s, n)
+    if code == F_RELU:
+        slope_loop(F_RELU, numbers, dx, dy, s, n)
+    elif code == F_LEAKY_RELU:
+        slope_loop(F_LEAKY_RELU, numbers, dx, dy, s, n)
+    elif code == F_ELU:
+        slope_loop(F_ELU, numbers, dx, dy, s, n)
+    elif code == F_SIGMOID:
+        slope_loop(F_SIGMOID, numbers, dx, dy, s, n)
+    elif code == F_TANH:
+        slope_loop(F_TANH, numbers, dx, dy, s, n)
+    elif code == F_EXP:
+        slope_loop(F_EXP, numbers, dx, dy, s, n)
+    elif code == F_SQRT:
+        slope_loop(F_SQRT, numbers, dx, dy, s, n)
+    elif code == F_RECIPROCAL:
+        slope_loop(F_RECIPROCAL, numbers, dx, dy, s, n)
+    elif code == F_SOFTPLUS:
+        slope_loop(F_SOFTPLUS, numbers, dx, dy, s, n)
+    elif code == F_SILU:
+        slope_loop(F_SILU, numbers, dx, dy, s, n)
+    elif code == F_GELU:
+        slope_loop(F_GELU, numbers, dx, dy, s, n)
+    elif code == F_GELU_TANH:
+        slope_loop(F_GELU_TANH, numbers, dx, dy, s, n)
+    elif code == F_LOG:
+        slope_loop(F_LOG, numbers, dx, dy, s, n)
+    elif code == F_LOG1P:
+        slope_loop(F_LOG1P, numbers, dx, dy, s, n)
+    elif code == F_SQUARE:
+        slope_loop(F_SQUARE, numbers, dx, dy, s, n)
+    elif code == F_ABSOLUTE:
+        slope_loop(F_ABSOLUTE, numbers, dx, dy, s, n)
+    elif code == F_ERF:
+        slope_loop(F_ERF, numbers, dx, dy, s, n)
     else:
-        slope_loop(IDENTITY, numbers, dx, dy, s, n)
+        slope_loop(F_IDENTITY, numbers, dx, dy, s, n)
+
+
+cdef inline vf pair(int code, vf a, vf b) noexcept nogil:
+    """a + b, a - b, ...; comparisons give 1 or 0."""
+    if code == B_ADD:
+        return a + b
+    if code == B_SUBTRACT:
+        return a - b
+    if code == B_MULTIPLY:
+        return a * b
+    if code == B_DIVIDE:
+        return a / b
+    if code == B_MAXIMUM:  # NaN where either is
+        return vselect(vequal(a, a), vmax(a, b), a)
+    if code == B_MINIMUM:
+        return vselect(vequal(a, a), vmin(a, b), a)
+    if code == B_LESS:
+        return vselect(vless(a, b), vsplat(1), vsplat(0))
+    if code == B_LESS_EQUAL:
+        return vselect(vless_equal(a, b), vsplat(1), vsplat(0))
+    return vselect(vequal(a, b), vsplat(1), vsplat(0))
+
+
+cdef inline void pair_loop(int code, real *y, const real *a, const real *b, int64_t n) noexcept nogil:
+    cdef int64_t i = 0
+    while i + VL <= n:
+        vstore(y + i, pair(code, vload(a + i), vload(b + i)))
+        i += VL
+    if i < n:
+        vstore_part(y + i, pair(code, vload_part(a + i, n - i), vload_part(b + i, n - i)), n - i)
+
+
+cdef void pair_run(int code, real *y, const real *a, const real *b, int64_t n) noexcept nogil:
+    if code == B_ADD:
+        pair_loop(B_ADD, y, a, b, n)
+    elif code == B_SUBTRACT:
+        pair_loop(B_SUBTRACT, y, a, b, n)
+    elif code == B_MULTIPLY:
+        pair_loop(B_MULTIPLY, y, a, b, n)
+    elif code == B_DIVIDE:
+        pair_loop(B_DIVIDE, y, a, b, n)
+    elif code == B_MAXIMUM:
+        pair_loop(B_MAXIMUM, y, a, b, n)
+    elif code == B_MINIMUM:
+        pair_loop(B_MINIMUM, y, a, b, n)
+    elif code == B_LESS:
+        pair_loop(B_LESS, y, a, b, n)
+    elif code == B_LESS_EQUAL:
+        pair_loop(B_LESS_EQUAL, y, a, b, n)
+    else:
+        pair_loop(B_EQUAL, y, a, b, n)
+
+
+cdef void choose_run(real *y, const real *condition, const real *a, const real *b, int64_t n) noexcept nogil:
+    """y = b where the condition is 0, a elsewhere (NaN is not 0)."""
+    cdef vf zero = vsplat(0)
+    cdef int64_t i = 0
+    while i + VL <= n:
+        vstore(y + i, vselect(vequal(vload(condition + i), zero), vload(b + i), vload(a + i)))
+        i += VL
+    if i < n:
+        vstore_part(y + i, vselect(vequal(vload_part(condition + i, n - i), zero), vload_part(b + i, n - i),
+                                   vload_part(a + i, n - i)), n - i)
+
+
+# ------------------------------------------------------------------------------------------------- the kernels
+
+cdef void run_unary(const Instruction *instruction, real *const *data, int64_t n) noexcept nogil:
+    unary_run(instruction.integer[0], instruction.number, data[0], data[1], n)
+
+
+cdef void run_slope(const Instruction *instruction, real *const *data, int64_t n) noexcept nogil:
+    slope_run(instruction.integer[0], instruction.number, data[0], data[1], data[2], n)
+
+
+cdef void run_binary(const Instruction *instruction, real *const *data, int64_t n) noexcept nogil:
+    pair_run(instruction.integer[0], data[0], data[1], data[2], n)
+
+
+cdef void run_where(const Instruction *instruction, real *const *data, int64_t n) noexcept nogil:
+    choose_run(data[0], data[1], data[2], data[3], n)
 
 
 cdef int unary(const Instruction *instruction, int thread, int n_threads) noexcept nogil:
     """y = f(x). Operands y, x; integer 0 is the function's code, number 0 its parameter."""
-    cdef int64_t first, last
-    share(count(&instruction.operand[0]), 16, thread, n_threads, &first, &last)
-    unary_run(instruction.integer[0], instruction.number, <real *> instruction.operand[0].data + first,
-              <const real *> instruction.operand[1].data + first, last - first)
-    return KERNEL_OK
+    return elementwise(instruction, 2, run_unary, thread, n_threads)
 
 
 cdef int slope(const Instruction *instruction, int thread, int n_threads) noexcept nogil:
     """dx = dy f'(s). Operands dx, dy, s; integer 0 is the function's code, number 0 its parameter."""
-    cdef int64_t first, last
-    share(count(&instruction.operand[0]), 16, thread, n_threads, &first, &last)
-    slope_run(instruction.integer[0], instruction.number, <real *> instruction.operand[0].data + first,
-              <const real *> instruction.operand[1].data + first, <const real *> instruction.operand[2].data + first,
-              last - first)
-    return KERNEL_OK
+    return elementwise(instruction, 3, run_slope, thread, n_threads)
+
+
+cdef int binary(const Instruction *instruction, int thread, int n_threads) noexcept nogil:
+    """y = a + b, a - b, ... Operands y, a, b; integer 0 is the code. a and b are broadcast to y's shape."""
+    return elementwise(instruction, 3, run_binary, thread, n_threads)
+
+
+cdef int where(const Instruction *instruction, int thread, int n_threads) noexcept nogil:
+    """y = a where the condition holds, b elsewhere. Operands y, condition, a, b, broadcast to y's shape."""
+    return elementwise(instruction, 4, run_where, thread, n_threads)

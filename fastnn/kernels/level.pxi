@@ -1,5 +1,6 @@
 # One level's kernels for one floating-point type: everything is included here, and KERNELS names what came out.
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport llabs
 from libc.string cimport memmove, memset
 
 from fastnn.kernels.instruction cimport (
@@ -12,6 +13,7 @@ include "share.pxi"
 include "functions.pxi"
 include "reduce.pxi"
 include "shape.pxi"
+include "nest.pxi"
 include "elementwise.pxi"
 include "random.pxi"
 include "pack.pxi"
@@ -22,6 +24,7 @@ include "gather.pxi"
 
 KERNELS = {
     "argmax": <size_t> <void *> argmax,
+    "binary": <size_t> <void *> binary,
     "broadcast": <size_t> <void *> broadcast,
     "collect": <size_t> <void *> collect,
     "concatenate": <size_t> <void *> concatenate,
@@ -37,4 +40,5 @@ KERNELS = {
     "slice_gradient": <size_t> <void *> slice_gradient,
     "slope": <size_t> <void *> slope,
     "unary": <size_t> <void *> unary,
+    "where": <size_t> <void *> where,
 }

@@ -1,0 +1,164 @@
+# Elementwise work on operands of any strides: the axes that several operands have in common, as few as possible, and
+# the innermost of them handed on in runs of contiguous elements.
+
+cdef enum:
+    NEST_OPERANDS = 4
+    NEST_CHUNK = 256  # elements copied at a time where an operand's innermost axis is strided: 1 or 2 KB each
+
+# Computes n elements: data[0] is written, the others are read; all contiguous, and data[0] may be one of the others.
+ctypedef void (*Run)(const Instruction *instruction, real *const *data, int64_t n) noexcept nogil
+
+cdef struct Nest:
+    int n_operands, ndim  # of axes, outermost first; at least one
+    int64_t shape[MAX_DIMS]
+    int64_t stride[NEST_OPERANDS][MAX_DIMS]
+    bint direct           # every operand is contiguous along the innermost axis
+
+
+cdef inline int64_t broadcast_stride(const Operand *operand, int axis, int ndim) noexcept nogil:
+    """The operand's stride along `axis` of the `ndim` axes of the result: 0 where it is repeated."""
+    axis -= ndim - operand.ndim
+    return 0 if axis < 0 or operand.shape[axis] == 1 else operand.stride[axis]
+
+
+cdef inline bint continues(const Nest *nest, int outer, int inner) noexcept nogil:
+    """Whether every operand goes on along `outer` where it stops along `inner`, so that the two are one axis."""
+    cdef int k
+    for k in range(nest.n_operands):
+        if nest.stride[k][outer] != nest.stride[k][inner] * nest.shape[inner]:
+            return False
+    return True
+
+
+cdef inline void move_axis(Nest *nest, int source, int target) noexcept nogil:
+    cdef int k
+    nest.shape[target] = nest.shape[source]
+    for k in range(nest.n_operands):
+        nest.stride[k][target] = nest.stride[k][source]
+
+
+cdef void sort_axes(Nest *nest) noexcept nogil:
+    """Orders the axes as the result lies in memory, so that the transpose of an array is as good as the array."""
+    cdef int64_t length
+    cdef int64_t stride[NEST_OPERANDS]
+    cdef int i, j, k
+    for i in range(1, nest.ndim):
+        length = nest.shape[i]
+        for k in range(nest.n_operands):
+            stride[k] = nest.stride[k][i]
+        j = i
+        while j > 0 and llabs(nest.stride[0][j - 1]) < llabs(stride[0]):
+            move_axis(nest, j - 1, j)
+            j -= 1
+        nest.shape[j] = length
+        for k in range(nest.n_operands):
+            nest.stride[k][j] = stride[k]
+
+
+cdef void merge_axes(Nest *nest) noexcept nogil:
+    """Makes one axis of neighbours that every operand runs through without a jump."""
+    cdef int axis, kept = 0
+    for axis in range(1, nest.ndim):
+        if continues(nest, kept, axis):
+            nest.shape[axis] *= nest.shape[kept]
+        else:
+            kept += 1
+        move_axis(nest, axis, kept)
+    nest.ndim = kept + 1
+
+
+cdef int64_t open_nest(Nest *nest, const Operand *operand, int n_operands) noexcept nogil:
+    """Lays out the axes of the first operand, the result; returns how many elements it has."""
+    cdef int axis, k, ndim = operand.ndim
+    cdef int64_t total = 1
+    cdef bint sorted = True
+    nest.n_operands, nest.ndim, nest.direct = n_operands, 0, True
+    for axis in range(ndim):
+        total *= operand.shape[axis]
+        if operand.shape[axis] == 1:
+            continue
+        nest.shape[nest.ndim] = operand.shape[axis]
+        for k in range(n_operands):
+            nest.stride[k][nest.ndim] = broadcast_stride(&operand[k], axis, ndim)
+        if nest.ndim and llabs(nest.stride[0][nest.ndim - 1]) < llabs(nest.stride[0][nest.ndim]):
+            sorted = False
+        nest.ndim += 1
+    if nest.ndim == 0:  # a single element
+        nest.ndim, nest.shape[0] = 1, 1
+        for k in range(n_operands):
+            nest.stride[k][0] = 1
+    if not sorted:
+        sort_axes(nest)
+    merge_axes(nest)
+    for k in range(n_operands):
+        nest.direct = nest.direct and nest.stride[k][nest.ndim - 1] == 1
+    return total
+
+
+cdef inline void copy_strided(real *target, int64_t target_stride, const real *source, int64_t source_stride,
+                              int64_t n) noexcept nogil:
+    cdef int64_t i
+    for i in range(n):
+        target[i * target_stride] = source[i * source_stride]
+
+
+cdef inline void run_row(const Nest *nest, const Instruction *instruction, Run run, real *const *row, int64_t column,
+                         int64_t n) noexcept nogil:
+    """n elements of a row, from `column` on; operands that are not contiguous in it go through chunks."""
+    cdef real chunk[NEST_OPERANDS][NEST_CHUNK]
+    cdef real *data[NEST_OPERANDS]
+    cdef int64_t end = column + n, start = column, length, stride
+    cdef int k
+    while column < end:
+        length = end - column if nest.direct else min(NEST_CHUNK, end - column)
+        for k in range(nest.n_operands):
+            stride = nest.stride[k][nest.ndim - 1]
+            data[k] = row[k] + column if stride == 1 else chunk[k]
+            if k > 0 and stride != 1 and (stride != 0 or column == start):  # a repeated number is filled in once
+                copy_strided(chunk[k], 1, row[k] + column * stride, stride, length)
+        run(instruction, data, length)
+        stride = nest.stride[0][nest.ndim - 1]
+        if stride != 1:
+            copy_strided(row[0] + column * stride, stride, chunk[0], 1, length)
+        column += length
+
+
+cdef inline void next_row(const Nest *nest, real **row, int64_t *index) noexcept nogil:
+    cdef int axis, k
+    for axis in range(nest.ndim - 2, -1, -1):
+        index[axis] += 1
+        for k in range(nest.n_operands):
+            row[k] += nest.stride[k][axis]
+        if index[axis] < nest.shape[axis]:
+            return
+        index[axis] = 0
+        for k in range(nest.n_operands):
+            row[k] -= nest.shape[axis] * nest.stride[k][axis]
+
+
+cdef int elementwise(const Instruction *instruction, int n_operands, Run run, int thread, int n_threads) noexcept nogil:
+    """Applies `run` to the thread's share of the first operand, the others being broadcast to its shape."""
+    cdef Nest nest
+    cdef int64_t first, last, column, n, position, width
+    cdef int64_t index[MAX_DIMS]
+    cdef real *row[NEST_OPERANDS]
+    cdef int k, axis
+    share(open_nest(&nest, instruction.operand, n_operands), 16, thread, n_threads, &first, &last)
+    if first == last:
+        return KERNEL_OK
+    for k in range(n_operands):
+        row[k] = <real *> instruction.operand[k].data
+    width = nest.shape[nest.ndim - 1]
+    column, position = first % width, first // width
+    for axis in range(nest.ndim - 2, -1, -1):
+        index[axis] = position % nest.shape[axis]
+        position //= nest.shape[axis]
+        for k in range(n_operands):
+            row[k] += index[axis] * nest.stride[k][axis]
+    while first < last:
+        n = min(width - column, last - first)
+        run_row(&nest, instruction, run, row, column, n)
+        next_row(&nest, row, index)
+        first += n
+        column = 0
+    return KERNEL_OK

@@ -1,0 +1,89 @@
+"""How elementwise functions of one tensor are registered: the function and its slope, as two operations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from types import ModuleType
+from typing import Any
+
+from fastnn.graph.tensor import Node, Tensor, apply
+from fastnn.ops._dispatch import expect_floats
+from fastnn.program import Attributes, Kernel, Operation, Spec, register
+
+# The codes of kernels/elementwise.pxi are the places in these lists.
+FUNCTIONS = (
+    "identity", "step", "relu", "leaky_relu", "elu", "sigmoid", "tanh", "softplus", "silu", "gelu", "gelu_tanh",
+    "exp", "log", "log1p", "sqrt", "square", "absolute", "negative", "reciprocal", "sign", "erf",
+)  # fmt: skip
+COMBINATIONS = ("add", "subtract", "multiply", "divide", "maximum", "minimum", "less", "less_equal", "equal")
+
+Function = Callable[[ModuleType, Any, Attributes], Any]  # (xp, x, attributes) -> y
+Slope = Callable[[ModuleType, Any, Any, Attributes], Any]  # (xp, dy, s, attributes) -> dx
+
+
+def register_function(name: str, function: Function, slope: Slope | None = None, *, slope_of: str = "output",
+                      parameter: str | None = None, code: Callable[[Attributes], str] | None = None,
+                      gradient: Callable[[Node, Tensor], Tensor] | None = None, view: bool = False,
+                      cost: float = 0.05) -> None:  # fmt: skip
+    """Registers y = f(x) as operation `name` and dx = dy f'(s) as `<name>_slope`.
+
+    Parameters
+    ----------
+    name
+        Also the function's name in FUNCTIONS, unless there are several to choose from: then `code` gives it.
+    function, slope
+        Both in terms of an array module. Without a slope no gradient flows, unless `gradient` gives it.
+    slope_of
+        What `s` is: "output" (y) or "input" (x).
+    parameter
+        The attribute that the kernel takes as its real parameter.
+    code
+        The function's name in FUNCTIONS, from the attributes.
+    gradient
+        Of an operation whose gradient needs no slope of its own.
+    view
+        y is x, and a Program need not compute it.
+    cost
+        Nanoseconds an element on one thread.
+    """
+
+    def codes(attributes: Attributes) -> tuple[int, ...]:
+        return (FUNCTIONS.index(code(attributes) if code else name),)
+
+    def numbers(attributes: Attributes) -> tuple[float, ...]:
+        return (attributes[parameter],) if parameter else ()
+
+    def infer(inputs: Sequence[Spec | None], attributes: Attributes) -> Sequence[Spec]:
+        expect_floats(name, *inputs)
+        assert inputs[0] is not None
+        return [inputs[0]]
+
+    def backward(node: Node, gradients: Sequence[Tensor]) -> Sequence[Tensor]:
+        if gradient is not None:
+            return [gradient(node, gradients[0])]
+        saved = node.outputs[0] if slope_of == "output" else node.inputs[0]
+        return [apply(f"{name}_slope", gradients[0], saved, **node.attributes)]
+
+    register(
+        Operation(
+            name,
+            infer=infer,
+            reference=lambda xp, inputs, attributes, run: [function(xp, inputs[0], attributes)],
+            gradient=backward if slope or gradient else None,
+            kernel=Kernel("unary", integers=codes, numbers=numbers),
+            epilogue=None if view else "forward",
+            view=view,
+            cost=cost,
+        )
+    )
+    if slope is not None:
+        register(
+            Operation(
+                f"{name}_slope",
+                infer=infer,
+                reference=lambda xp, inputs, attributes, run: [slope(xp, inputs[0], inputs[1], attributes)],
+                kernel=Kernel("slope", integers=codes, numbers=numbers),
+                epilogue="slope",
+                cost=cost,
+            )
+        )
