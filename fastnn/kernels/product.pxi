@@ -191,7 +191,7 @@ cdef void one_tile(const Product *p, Tile *t, int64_t rows, int64_t columns, con
     t.c = sum
     t.c_row = p.sum.row
     if start != NULL and p.start.column != 1:
-        gather(buffer, TILE_VECTORS * VL, start, p.start.row, p.start.column, rows, columns)
+        read_block(buffer, TILE_VECTORS * VL, start, p.start.row, p.start.column, rows, columns)
         t.start = buffer
         t.start_row = TILE_VECTORS * VL
     if p.sum.column == 1:
@@ -200,7 +200,7 @@ cdef void one_tile(const Product *p, Tile *t, int64_t rows, int64_t columns, con
     t.c = buffer
     t.c_row = TILE_VECTORS * VL
     if t.add:
-        gather(buffer, t.c_row, sum, p.sum.row, p.sum.column, rows, columns)
+        read_block(buffer, t.c_row, sum, p.sum.row, p.sum.column, rows, columns)
     run_tile(<int> rows, vectors, t)
     scatter(sum, p.sum.row, p.sum.column, buffer, t.c_row, rows, columns)
 
@@ -289,9 +289,9 @@ cdef void apply_strided(const Product *p, real *c, const real *sum, const real *
     cdef int64_t j = 0, n
     while j < p.n:
         n = min(<int64_t> CHUNK, p.n - j)
-        gather(sums, 0, sum + j * p.sum.column, 0, p.sum.column, 1, n)
+        read_block(sums, 0, sum + j * p.sum.column, 0, p.sum.column, 1, n)
         if aux != NULL:
-            gather(others, 0, aux + j * p.aux.column, 0, p.aux.column, 1, n)
+            read_block(others, 0, aux + j * p.aux.column, 0, p.aux.column, 1, n)
         apply_run(p, sums, sums, others, n)
         scatter(c + j * p.c.column, 0, p.c.column, sums, 0, 1, n)
         j += n
