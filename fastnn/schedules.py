@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from numbers import Real
 
 import numpy as np
@@ -199,7 +200,7 @@ class Piecewise(Schedule):
             whole("Piecewise", "every boundary", boundary, low=1)
         for rate in self.rates:
             self._check_rate("every rate", rate)
-        if any(here >= after for here, after in zip(self.boundaries, self.boundaries[1:], strict=False)):
+        if any(here >= after for here, after in pairwise(self.boundaries)):
             raise ValueError(f"Piecewise: boundaries must rise, got {self.boundaries}")
         if len(self.rates) != len(self.boundaries) + 1:
             raise ValueError(

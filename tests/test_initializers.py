@@ -1,4 +1,4 @@
-"""Initializers: the moments and bounds their papers promise, reproducible draws, plain-data round trips, clear errors."""
+"""Initializers: the moments and bounds their papers promise, reproducible draws, round trips, clear errors."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""Metrics: hand-counted cases, agreement with plain loops, NaN, weights, and clear errors for what cannot be measured."""
+"""Metrics: hand-counted cases, agreement with plain loops, NaN, weights, and clear errors for the unmeasurable."""
 
 import math
 import warnings

@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -108,7 +109,7 @@ def test_slicing_changes_no_bit(schedule):
     whole = schedule(np.arange(5003))
     assert whole.dtype == np.float64
     cuts = [0, 1, 2, 5, 9, 16, 17, 33, 100, 1001, 1002, 4999, 5003]
-    pieces = [schedule(np.arange(here, after)) for here, after in zip(cuts, cuts[1:], strict=False)]
+    pieces = [schedule(np.arange(here, after)) for here, after in pairwise(cuts)]
     assert np.concatenate(pieces).tobytes() == whole.tobytes()
     singly = np.array([float(schedule(step)) for step in range(0, 5003, 7)])
     assert singly.tobytes() == whole[::7].tobytes()
