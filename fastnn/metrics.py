@@ -260,11 +260,13 @@ def get(metric: str | Metric | tuple[str, Metric]) -> tuple[str, Metric]:
 
 
 def better(name: str) -> Direction | None:
-    """Whether a metric of this name, with or without "validation_", should fall or rise; None if that is unknown."""
-    name = name.removeprefix("validation_")
-    if name == "r2" or name == "top_k" or name.endswith("accuracy") or re.fullmatch(r"top_\d+", name):
+    """Whether a metric of this name in the history should fall or rise; None if that is unknown.
+
+    "validation_" in front, and the number of one of several outputs behind, make no difference.
+    """
+    if re.fullmatch(r"(validation_)?(r2|top_(k|\d+)|\w*accuracy)(_\d+)?", name):
         return "max"
-    if name in ("mae", "mse", "rmse") or name.endswith(("loss", "error")):
+    if re.fullmatch(r"(validation_)?(mae|mse|rmse|\w*loss|\w*error)(_\d+)?", name):
         return "min"
     return None
 

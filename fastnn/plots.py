@@ -37,7 +37,7 @@ def learning_curve(history: Mapping[str, Sequence[float]], *, path: Path | None 
     ----------
     history
         Lists of one value an epoch: "loss", "validation_loss", "accuracy", "validation_accuracy", ... NaN leaves a
-        gap. "seconds", each epoch's wall time, is summed up in the title.
+        gap. "seconds", each epoch's wall time, is summed up in the title; "learning_rate" is not drawn.
     path
         Where to save the figure.
 
@@ -48,8 +48,9 @@ def learning_curve(history: Mapping[str, Sequence[float]], *, path: Path | None 
     ValueError
         If the history is empty or its lists differ in length.
     """
-    curves = {name: np.asarray(values, np.float64) for name, values in history.items() if name != "epoch"}
+    curves = {name: np.asarray(values, np.float64) for name, values in history.items()}
     seconds = curves.pop("seconds", None)
+    curves.pop("learning_rate", None)
     epochs = {len(values) for values in curves.values()}
     if epochs in (set(), {0}):
         raise ValueError("learning_curve: the history is empty")
@@ -76,7 +77,7 @@ def _curve(axes: Axes, metric: str, training: NDArray[Any] | None, validation: N
 
     from fastnn.metrics import better
 
-    percent = metric.startswith("top_") or metric.endswith("accuracy")  # fractions that read better as percentages
+    percent = metric.startswith("top_") or "accuracy" in metric  # fractions that read better as percentages
     scale = 100.0 if percent else 1.0
     axes.grid(axis="y", color=PALE, linewidth=0.8)
     for values, colour, order in ((training, BLUE, 3), (validation, VERMILION, 4)):

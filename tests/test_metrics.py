@@ -248,7 +248,8 @@ def test_get_by_function():
 @pytest.mark.parametrize("name, direction", [
     ("loss", "min"), ("validation_loss", "min"), ("mae", "min"), ("validation_rmse", "min"),
     ("mean_squared_error", "min"), ("accuracy", "max"), ("validation_binary_accuracy", "max"), ("top_5", "max"),
-    ("validation_top_k", "max"), ("r2", "max"), ("f1", None), ("topical", None), ("bias", None),
+    ("validation_top_k", "max"), ("validation_top_5_2", "max"), ("accuracy_2", "max"), ("mae_1", "min"),
+    ("r2", "max"), ("f1", None), ("topical", None), ("bias", None), ("loss_of_hair", None),
 ])  # fmt: skip
 def test_better(name, direction):
     assert metrics.better(name) == direction

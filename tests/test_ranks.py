@@ -13,20 +13,20 @@ ROOT = Path(fastnn.__file__).parent
 
 # From the ground up; files on one line are of one rank and may import each other.
 RANKS = [
-    {"_version", "_config", "_check", "_monitor"},
+    {"_version", "_config", "_check"},
     {"program"},
     {"kernels"},
     {"graph"},
     {"backends"},
     {"ops"},
-    {"initializers", "schedules", "metrics", "datasets"},
+    {"initializers", "schedules", "metrics", "_monitor", "datasets"},
     {"layers"},
     {"losses", "optimizers", "callbacks"},
     {"feed"},
     {"step", "saving"},
     {"trainer"},
     {"network"},
-    {"runtime", "plots"},
+    {"runtime", "plots", "_canvas"},
     {"cli", "__main__"},
 ]
 RANK = {name: number for number, names in enumerate(RANKS) for name in names}
