@@ -9,12 +9,14 @@ True
 """
 
 from fastnn import (
+    callbacks,
     datasets,
     initializers,
     losses,
     metrics,
     ops,
     optimizers,
+    plots,
     schedules,
 )
 from fastnn._version import __version__
@@ -58,6 +60,7 @@ __all__ = [
     "Sequential",
     "Trainer",
     "__version__",
+    "callbacks",
     "datasets",
     "get_num_threads",
     "initializers",
@@ -67,6 +70,7 @@ __all__ = [
     "one_hot",
     "ops",
     "optimizers",
+    "plots",
     "schedules",
     "set_num_threads",
     "show_config",
