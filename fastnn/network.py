@@ -18,7 +18,7 @@ from fastnn import backends, ops, saving
 from fastnn.feed import as_input_arrays, count_rows
 from fastnn.graph.explain import explain
 from fastnn.graph.plan import ALIGNMENT, Place, plan
-from fastnn.graph.tensor import Graph, Tensor
+from fastnn.graph.tensor import Graph, Tensor, apply
 from fastnn.layers.base import ROWS, InputLayer, Layer, Parameter, Wire, as_shape
 from fastnn.program import FLOATS, Extent, Program
 from fastnn.trainer import History, Trainer
@@ -238,7 +238,7 @@ class Network:
             for number, result in enumerate(results):
                 is_computed = result.node.operation.name not in ("input", "variable", "constant")
                 fresh = is_computed and not result.node.operation.view and result not in outputs.values()
-                outputs[f"y{number}"] = result if fresh else ops.copy(result)
+                outputs[f"y{number}"] = result if fresh else apply("reshape", result, shape=result.shape)
         places = {tensor: self.place(parameter) for parameter, tensor in graph.variables.items()}
         places |= {tensor: Place(f"output:{name}") for name, tensor in outputs.items()}
         return plan(graph, outputs, places)

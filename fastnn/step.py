@@ -136,7 +136,7 @@ def _place_gradients(network: Any, graph: Graph, value: Tensor, places: dict[Ten
             continue  # the block holds zeros there
         source = gradient.node.operation
         if gradient in places or source.view or source.name in ("input", "variable", "constant"):
-            gradient = ops.copy(gradient)
+            gradient = apply("reshape", gradient, shape=gradient.shape)  # an output of its own is a copy
         places[gradient] = network.place(parameter, "gradients")
         found[f"gradient of {parameter.name}"] = gradient
     return found
