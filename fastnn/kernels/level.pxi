@@ -42,3 +42,5 @@ KERNELS = {
     "unary": <size_t> <void *> unary,
     "where": <size_t> <void *> where,
 }
+
+TILES = {"MR": MR, "NR": NR, "VL": VL, "KCHAIN": KCHAIN, "HAS_FMA": HAS_FMA}
