@@ -19,13 +19,14 @@ KERNELS = "fastnn/kernels"
 # Contraction is off so that a fused multiply-add happens exactly where the source writes one; never -ffast-math.
 COMPILE = ["-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden", "-Wall"]
 COMPILE += ["-Wno-psabi", "-Wno-unused-function", "-Wno-unused-but-set-variable", "-Wno-maybe-uninitialized"]
+AVX2 = ["-march=x86-64", "-mavx2", "-mfma", "-mbmi", "-mbmi2", "-mlzcnt", "-mf16c", "-mmovbe"]
+AVX512 = ["-mavx512f", "-mavx512bw", "-mavx512cd", "-mavx512dq", "-mavx512vl", "-mprefer-vector-width=512"]
 LEVELS = {
     "v2": (2, ["-march=x86-64", "-msse3", "-mssse3", "-msse4.1", "-msse4.2", "-mpopcnt", "-mcx16"]),
-    "v3": (3, ["-march=x86-64", "-mavx2", "-mfma", "-mbmi", "-mbmi2", "-mlzcnt", "-mf16c", "-mmovbe"]),
-    "v4": (4, ["-march=x86-64", "-mavx2", "-mfma", "-mbmi", "-mbmi2", "-mlzcnt", "-mf16c", "-mmovbe"]
-           + ["-mavx512f", "-mavx512bw", "-mavx512cd", "-mavx512dq", "-mavx512vl", "-mprefer-vector-width=512"]),
+    "v3": (3, AVX2),
+    "v4": (4, AVX2 + AVX512),
     "plain": (0, []),
-}  # fmt: skip
+}
 
 
 def levels() -> list[str]:

@@ -19,7 +19,7 @@ READABLE = ("float32", "float64", "uint8", "int32", "int64")
 
 
 def as_input_arrays(x: Any, layers: Sequence[InputLayer]) -> list[NDArray[Any]]:
-    """x as one array for each input of the network.
+    """X as one array for each input of the network.
 
     Raises
     ------

@@ -58,7 +58,7 @@ class CrossEntropy(Loss):
 
     def __call__(self, prediction: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
         """See the class."""
-        return ops.cross_entropy(prediction, target, weights=weights, label_smoothing=self.label_smoothing)  # type: ignore[no-any-return]
+        return ops.cross_entropy(prediction, target, weights=weights, label_smoothing=self.label_smoothing)
 
 
 @dataclass(frozen=True)
@@ -81,9 +81,7 @@ class BinaryCrossEntropy(Loss):
 
     def __call__(self, prediction: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
         """See the class."""
-        return ops.binary_cross_entropy(  # type: ignore[no-any-return]
-            prediction, target, weights=weights, label_smoothing=self.label_smoothing
-        )
+        return ops.binary_cross_entropy(prediction, target, weights=weights, label_smoothing=self.label_smoothing)
 
 
 @dataclass(frozen=True)
@@ -92,7 +90,7 @@ class Quadratic(Loss):
 
     def __call__(self, prediction: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
         """See the class."""
-        return ops.quadratic(prediction, target, weights=weights)  # type: ignore[no-any-return]
+        return ops.quadratic(prediction, target, weights=weights)
 
 
 @dataclass(frozen=True)
@@ -101,7 +99,7 @@ class MeanSquaredError(Loss):
 
     def __call__(self, prediction: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
         """See the class."""
-        return ops.mean_squared_error(prediction, target, weights=weights)  # type: ignore[no-any-return]
+        return ops.mean_squared_error(prediction, target, weights=weights)
 
 
 @dataclass(frozen=True)
@@ -110,7 +108,7 @@ class MeanAbsoluteError(Loss):
 
     def __call__(self, prediction: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
         """See the class."""
-        return ops.mean_absolute_error(prediction, target, weights=weights)  # type: ignore[no-any-return]
+        return ops.mean_absolute_error(prediction, target, weights=weights)
 
 
 @dataclass(frozen=True)
@@ -131,7 +129,7 @@ class Huber(Loss):
 
     def __call__(self, prediction: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
         """See the class."""
-        return ops.huber(prediction, target, weights=weights, delta=self.delta)  # type: ignore[no-any-return]
+        return ops.huber(prediction, target, weights=weights, delta=self.delta)
 
 
 @dataclass(frozen=True)
@@ -140,7 +138,7 @@ class Hinge(Loss):
 
     def __call__(self, prediction: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
         """See the class."""
-        return ops.hinge(prediction, target, weights=weights)  # type: ignore[no-any-return]
+        return ops.hinge(prediction, target, weights=weights)
 
 
 @dataclass(frozen=True)
@@ -164,7 +162,7 @@ class Rosenblatt(Loss):
                 f"Rosenblatt's rule needs a network that ends in a 'step' activation, got one that ends in "
                 f"{prediction.node.operation.name!r}"
             )
-        return ops.perceptron(prediction.node.inputs[0], target, weights=weights)  # type: ignore[no-any-return]
+        return ops.perceptron(prediction.node.inputs[0], target, weights=weights)
 
 
 @dataclass(frozen=True)

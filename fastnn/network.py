@@ -19,7 +19,7 @@ from fastnn.feed import as_input_arrays, count_rows
 from fastnn.graph.explain import explain
 from fastnn.graph.plan import ALIGNMENT, Place, plan
 from fastnn.graph.tensor import Graph, Tensor, apply
-from fastnn.layers.base import ROWS, InputLayer, Layer, Parameter, Wire, as_shape
+from fastnn.layers.base import ROWS, Input, InputLayer, Layer, Parameter, Wire, as_shape
 from fastnn.program import FLOATS, Extent, Program
 from fastnn.trainer import History, Trainer
 
@@ -234,7 +234,7 @@ class Network:
             scaled = [x if layer.scale == 1.0 else x * layer.scale
                       for x, layer in zip(inputs, self.input_layers, strict=True)]  # fmt: skip
             results = self.trace(scaled)
-            outputs = {}
+            outputs: dict[str, Tensor] = {}
             for number, result in enumerate(results):
                 is_computed = result.node.operation.name not in ("input", "variable", "constant")
                 fresh = is_computed and not result.node.operation.view and result not in outputs.values()
@@ -296,7 +296,7 @@ class Network:
         if kind in ("softmax", "sigmoid"):
             return logits
         binary = self.trainer is not None and self.trainer.uses_binary_targets
-        return ops.sigmoid(logits) if logits.shape[-1] == 1 or binary else ops.softmax(logits)  # type: ignore[no-any-return]
+        return ops.sigmoid(logits) if logits.shape[-1] == 1 or binary else ops.softmax(logits)
 
     def predict_class(self, x: Any) -> NDArray[np.int64]:
         """The most probable class of each row (n,), as integers; for a single output 0 or 1.
@@ -315,7 +315,7 @@ class Network:
     def _only_output(self, result: Any, what: str) -> NDArray[Any]:
         if isinstance(result, tuple):
             raise ValueError(f"{what} needs a network with one output, this one has {len(result)}")
-        return result  # type: ignore[no-any-return]
+        return result
 
     def _output_activation(self) -> str:
         with Graph(self.dtype) as graph:
@@ -340,6 +340,8 @@ class Network:
             or dict of them for several outputs.
         optimizer
             A name ("adam", "sgd", ...) or an optimizer object.
+        **options
+            Passed on: epochs, batch_size, validation_data, metrics, callbacks, verbose, ...
         """
         return self._trainer_for(loss, optimizer).fit(x, y, **options)
 
@@ -461,7 +463,7 @@ class Sequential(Network):
         if start is None:
             if input_shape is None:
                 raise ValueError("Sequential: give input_shape=..., the shape of one sample without the batch axis")
-            start = Wire(InputLayer(as_shape(input_shape, "Sequential: input_shape")), (), as_shape(input_shape, "input"))
+            start = Input(as_shape(input_shape, "Sequential: input_shape"))
         elif input_shape is not None and as_shape(input_shape, "Sequential: input_shape") != start.shape:
             raise ValueError(f"Sequential: input_shape {input_shape} contradicts the Input of shape {start.shape}")
         wire = start

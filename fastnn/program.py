@@ -127,8 +127,8 @@ class Operation:
     flops: Callable[[Sequence[Spec | None], Sequence[Spec | None], Attributes], int] = (
         lambda inputs, outputs, attributes: outputs[0].size if outputs[0] else 0
     )
-    nbytes: Callable[[Sequence[Spec | None], Sequence[Spec | None]], int] = (
-        lambda inputs, outputs: sum(spec.nbytes for spec in (*inputs, *outputs) if spec is not None)
+    nbytes: Callable[[Sequence[Spec | None], Sequence[Spec | None]], int] = lambda inputs, outputs: sum(
+        spec.nbytes for spec in (*inputs, *outputs) if spec is not None
     )
     epilogue: str | None = None
     takes_epilogue: bool = False

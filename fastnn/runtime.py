@@ -36,7 +36,7 @@ def get_num_threads() -> int:
 
     By default OpenMP's number (processor affinity and OMP_NUM_THREADS are respected), limited by the cgroup's quota.
     """
-    return executor.threads()  # type: ignore[no-any-return]
+    return executor.threads()
 
 
 def config() -> dict[str, Any]:

@@ -84,8 +84,9 @@ def trace_step(network: Any, losses: Sequence[Any], loss_weights: Sequence[float
     outputs: dict[str, Tensor] = {}
     with graph:
         index = graph.input("index", (0,), "int64") if kind.shuffled else None
-        inputs = [_gather(graph, f"x{i}", array, index, rows, network.dtype, layer.scale)
-                  for i, (array, layer) in enumerate(zip(samples.inputs, network.input_layers, strict=True))]  # fmt: skip
+        layers = network.input_layers
+        inputs = [_gather(graph, f"x{i}", array, index, rows, network.dtype, layers[i].scale)
+                  for i, array in enumerate(samples.inputs)]  # fmt: skip
         predictions = network.trace(inputs)
         value = _total_loss(graph, predictions, losses, loss_weights, samples, index, rows)
         graph.add("record", [value], slot="loss")
@@ -103,7 +104,8 @@ def trace_step(network: Any, losses: Sequence[Any], loss_weights: Sequence[float
     return plan(graph, outputs, places, fused=fused)
 
 
-def _gather(graph: Graph, name: str, array: Any, index: Tensor | None, rows: Extent, dtype: str, scale: float) -> Tensor:
+def _gather(graph: Graph, name: str, array: Any, index: Tensor | None, rows: Extent, dtype: str,
+            scale: float) -> Tensor:  # fmt: skip
     source = graph.input(name, (0, *array.shape[1:]), array.dtype.name)
     spec = Spec((rows, *array.shape[1:]), dtype)
     return apply("gather", source, index, spec=spec, scale=scale)

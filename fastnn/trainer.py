@@ -205,8 +205,7 @@ class Trainer:
             done = runner.run(table, arrays)
         except InterruptedRun as interruption:
             done = interruption.done
-            assert interruption.__cause__ is not None
-            raise interruption.__cause__ from None
+            raise (interruption.__cause__ or interruption) from None
         finally:
             if updates:
                 self.steps += done
@@ -449,7 +448,7 @@ class Trainer:
         FileNotFoundError, ValueError
             As `fastnn.load`; also if the file holds a network without a trainer.
         """
-        return saving.read_trainer(path, cls, custom_objects or {}, backend)  # type: ignore[no-any-return]
+        return saving.read_trainer(path, cls, custom_objects or {}, backend)
 
 
 class _Exclusive:

@@ -61,7 +61,7 @@ class StepError(RuntimeError):
         self.done = done
 
 
-class InterruptedRun(BaseException):  # noqa: N818 - it is not an error but the carrier of a KeyboardInterrupt
+class InterruptedRun(BaseException):
     """A signal handler raised while a run was under way; `__cause__` is what it raised, `done` the steps finished."""
 
     def __init__(self, done: int) -> None:

@@ -33,7 +33,7 @@ def array_module(name: str) -> ModuleType:
         raise ImportError(f"backend='cupy' needs an NVIDIA GPU and its driver: {problem}") from problem
     if devices == 0:
         raise ImportError("backend='cupy' needs an NVIDIA GPU: CuPy finds none")
-    return cupy  # type: ignore[no-any-return]
+    return cupy
 
 
 class ArrayBackend:
@@ -57,7 +57,7 @@ class ArrayBackend:
 
     def to_numpy(self, block: Any) -> NDArray[Any]:
         """The block itself for NumPy; a copy for CuPy."""
-        return block if self.xp is np else self.xp.asnumpy(block)  # type: ignore[no-any-return]
+        return block if self.xp is np else self.xp.asnumpy(block)
 
 
 class ArrayRunner:

@@ -42,7 +42,7 @@ class NativeBackend:
 
     def to_numpy(self, block: Any) -> NDArray[Any]:
         """The block itself."""
-        return block  # type: ignore[no-any-return]
+        return block
 
 
 class NativeRunner:
@@ -80,14 +80,14 @@ class NativeRunner:
         finally:
             self._idle.append(machine)
         if status == 0:
-            return done  # type: ignore[no-any-return]
+            return done
         if isinstance(status, BaseException):
             raise InterruptedRun(done) from status
         raise StepError(status_message(status), done)
 
     def _make_executor(self) -> Any:
         program = self.program
-        blocks = []
+        blocks: list[Any] = []
         for name in self._block_numbers:
             if name == "arena":
                 blocks.append(aligned_zeros(program.arena_size, "uint8"))

@@ -41,7 +41,7 @@ def gradients(value: Tensor, variables: Sequence[Tensor]) -> list[Tensor | None]
     return [contributions.get(variable) for variable in variables]
 
 
-def _depending_on(variables: Sequence[Tensor], nodes: Sequence) -> set:  # type: ignore[type-arg]
+def _depending_on(variables: Sequence[Tensor], nodes: Sequence) -> set:
     """The nodes whose outputs change when a variable does, the variables' own nodes included."""
     relevant = {variable.node for variable in variables}
     for node in nodes:

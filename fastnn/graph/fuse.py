@@ -51,13 +51,14 @@ def fuse(calls: Sequence[Call], wanted: Sequence[Tensor]) -> list[Call]:
     """
     readers = Counter(tensor for call in calls for tensor in call.inputs if tensor is not None)
     readers.update(wanted)
-    producer = {call.outputs[0]: call for call in calls if call.operation.takes_epilogue}
+    producer = {call.outputs[0]: call for call in calls if call.operation.takes_epilogue and call.outputs[0] is not None}
     merged: dict[int, Call] = {}  # id of an absorbed call -> the call that takes its place (or one already placed)
     for call in calls:
         product = producer.get(call.inputs[0]) if call.operation.epilogue and call.inputs else None
         if product is None or "epilogue" in product.attributes or product.attributes.get("accumulate"):
             continue
-        before = product.outputs[0]
+        before = call.inputs[0]
+        assert before is not None
         only_reader = readers[before] == 1
         attributes = {**product.attributes, "epilogue": call.operation.name, "epilogue_attributes": call.attributes}
         if call.operation.epilogue == "forward":

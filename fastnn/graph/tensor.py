@@ -16,8 +16,13 @@ from fastnn.program import OPERATIONS, Operation, Shape, Spec
 class Variable(Protocol):
     """What a graph needs to know of a parameter: a block of memory that outlives the run."""
 
-    name: str
-    shape: tuple[int, ...]
+    @property
+    def name(self) -> str:
+        """By which people know it."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """All its dimensions are numbers."""
 
 
 class Node:
@@ -36,34 +41,16 @@ class Node:
         return f"{self.operation.name}{self.inputs}"
 
 
-class Tensor:
-    """The symbol of one array: output `index` of a node. Arithmetic on it records further nodes."""
+class Symbol:
+    """Something that stands for an array in a trace: a Tensor or a parameter. Arithmetic on it records nodes."""
 
     __array_priority__: ClassVar[float] = 1000.0  # NumPy arrays leave mixed arithmetic to us
     __array_ufunc__: ClassVar[None] = None
 
-    def __init__(self, node: Node, index: int, spec: Spec) -> None:
-        self.node = node
-        self.index = index
-        self.spec = spec
-
     @property
     def shape(self) -> Shape:
         """Dimensions; an Extent where the size is only known at run time."""
-        return self.spec.shape
-
-    @property
-    def dtype(self) -> str:
-        """The dtype's name."""
-        return self.spec.dtype
-
-    @property
-    def ndim(self) -> int:
-        """Number of dimensions."""
-        return len(self.spec.shape)
-
-    def __repr__(self) -> str:
-        return f"Tensor({self.node.operation.name}, shape={self.shape}, {self.dtype})"
+        raise NotImplementedError
 
     def __bool__(self) -> bool:
         raise TypeError("a symbolic tensor has no value yet: Python's if, and, or and while cannot depend on it")
@@ -103,6 +90,33 @@ class Tensor:
 
     def __neg__(self) -> Tensor:
         return apply("negative", self)
+
+
+class Tensor(Symbol):
+    """The symbol of one array: output `index` of a node."""
+
+    def __init__(self, node: Node, index: int, spec: Spec) -> None:
+        self.node = node
+        self.index = index
+        self.spec = spec
+
+    @property
+    def shape(self) -> Shape:
+        """Dimensions; an Extent where the size is only known at run time."""
+        return self.spec.shape
+
+    @property
+    def dtype(self) -> str:
+        """The dtype's name."""
+        return self.spec.dtype
+
+    @property
+    def ndim(self) -> int:
+        """Number of dimensions."""
+        return len(self.spec.shape)
+
+    def __repr__(self) -> str:
+        return f"Tensor({self.node.operation.name}, shape={self.shape}, {self.dtype})"
 
 
 class Graph:
@@ -181,17 +195,12 @@ def current() -> Graph:
     return _active.graphs[-1]
 
 
-def is_symbolic(value: Any) -> bool:
-    """Whether a value is a Tensor, or a parameter that stands for one."""
-    return isinstance(value, Tensor) or getattr(value, "is_parameter", False)
-
-
 def as_tensor(value: Any) -> Tensor | None:
     """A value as a tensor of the current graph: a Tensor, a parameter, a number, or None."""
     if value is None or isinstance(value, Tensor):
         return value
-    if getattr(value, "is_parameter", False):
-        return current().variable(value)
+    if isinstance(value, Symbol):
+        return current().variable(value)  # type: ignore[arg-type]
     if isinstance(value, (int, float)) or getattr(value, "ndim", None) == 0:
         return current().constant(float(value))
     raise TypeError(

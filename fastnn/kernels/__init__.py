@@ -59,14 +59,14 @@ def address(kernel: str, dtype: str) -> int:
     KeyError
         If there is no such kernel.
     """
-    return _module(dtype).KERNELS[kernel]  # type: ignore[no-any-return]
+    return _module(dtype).KERNELS[kernel]
 
 
 def tiles(dtype: str) -> dict[str, int]:
     """The numbers of kernels/tiles.h that results and tests depend on."""
-    return _module(dtype).TILES  # type: ignore[no-any-return]
+    return _module(dtype).TILES
 
 
 def product_scratch(m: int, n: int, k: int, dtype: str) -> int:
     """Bytes of scratch memory that each thread of an m x n x k product needs."""
-    return _module(dtype).product_scratch(m, n, k)  # type: ignore[no-any-return]
+    return _module(dtype).product_scratch(m, n, k)

@@ -11,13 +11,13 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from fastnn import initializers
-from fastnn.graph.tensor import Graph, Tensor, current
+from fastnn.graph.tensor import Graph, Symbol, Tensor
 from fastnn.program import Extent
 
 ROWS = "rows"  # the name of the extent that counts a batch's rows
 
 
-class Parameter:
+class Parameter(Symbol):
     """An array that training changes: its name, shape and how it starts.
 
     In `forward` it stands for its own tensor: `ops.matmul(x, self.weight)`, `x * self.scale`.
@@ -34,46 +34,19 @@ class Parameter:
         Whether L1 and L2 penalties apply: by default to everything with two dimensions or more, so not to biases.
     """
 
-    is_parameter = True
-
     def __init__(self, name: str, shape: Sequence[int], initializer: Any, regularized: bool | None = None) -> None:
         self.name = name
-        self.shape = tuple(_positive(size, f"parameter {name!r}") for size in shape)
+        self._shape = tuple(_positive(size, f"parameter {name!r}") for size in shape)
         self.initializer = initializers.get(initializer)
-        self.regularized = len(self.shape) >= 2 if regularized is None else regularized
+        self.regularized = len(self._shape) >= 2 if regularized is None else regularized
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """All dimensions are numbers."""
+        return self._shape
 
     def __repr__(self) -> str:
         return f"Parameter({self.name!r}, {self.shape})"
-
-    def _tensor(self) -> Tensor:
-        return current().variable(self)
-
-    def __add__(self, other: Any) -> Tensor:
-        return self._tensor() + other
-
-    def __radd__(self, other: Any) -> Tensor:
-        return other + self._tensor()
-
-    def __sub__(self, other: Any) -> Tensor:
-        return self._tensor() - other
-
-    def __rsub__(self, other: Any) -> Tensor:
-        return other - self._tensor()
-
-    def __mul__(self, other: Any) -> Tensor:
-        return self._tensor() * other
-
-    def __rmul__(self, other: Any) -> Tensor:
-        return other * self._tensor()
-
-    def __truediv__(self, other: Any) -> Tensor:
-        return self._tensor() / other
-
-    def __rtruediv__(self, other: Any) -> Tensor:
-        return other / self._tensor()
-
-    def __neg__(self) -> Tensor:
-        return -self._tensor()
 
 
 class Wire:
@@ -120,7 +93,7 @@ class Layer:
     @property
     def parameters(self) -> list[Parameter]:
         """The parameters declared so far, in order."""
-        return self.__dict__.setdefault("_parameters", [])  # type: ignore[no-any-return]
+        return self.__dict__.setdefault("_parameters", [])
 
     @property
     def built(self) -> bool:
@@ -151,8 +124,9 @@ class Layer:
 
     def config(self) -> dict[str, Any]:
         """The constructor's arguments, from the attributes of the same names."""
-        names = [name for name, parameter in inspect.signature(type(self).__init__).parameters.items()
-                 if name != "self" and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)]  # fmt: skip
+        declared = inspect.signature(type(self).__init__).parameters.values()
+        several = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+        names = [each.name for each in declared if each.name != "self" and each.kind not in several]
         missing = [name for name in names if not hasattr(self, name)]
         if missing:
             raise TypeError(
@@ -244,7 +218,7 @@ class InputLayer(Layer):
         return inputs[0]
 
 
-def Input(shape: int | Sequence[int], dtype: str | None = None, scale: float = 1.0, name: str = "") -> Wire:  # noqa: N802
+def Input(shape: int | Sequence[int], dtype: str | None = None, scale: float = 1.0, name: str = "") -> Wire:
     """An input of a network.
 
     Parameters

@@ -35,7 +35,7 @@ def activate(x: Tensor, activation: ActivationLike) -> Tensor:
         return x
     if callable(activation):
         return activation(x)
-    return ops.activate(x, activation)  # type: ignore[no-any-return]
+    return ops.activate(x, activation)
 
 
 class Dense(Layer):
@@ -60,8 +60,16 @@ class Dense(Layer):
         If units is below 1, or an activation or initializer is unknown.
     """
 
-    def __init__(self, units: int, activation: ActivationLike = None, *, use_bias: bool = True,
-                 weight_initializer: Any = "glorot", bias_initializer: Any = "zeros", name: str = "") -> None:  # fmt: skip
+    def __init__(
+        self,
+        units: int,
+        activation: ActivationLike = None,
+        *,
+        use_bias: bool = True,
+        weight_initializer: Any = "glorot",
+        bias_initializer: Any = "zeros",
+        name: str = "",
+    ) -> None:
         self.units = as_shape(units, "Dense: units")[0]
         self.activation = check_activation(activation, "Dense")
         self.use_bias = use_bias
@@ -120,4 +128,4 @@ class Dropout(Layer):
 
     def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
         """Dropout where the trace is for training, x itself elsewhere."""
-        return ops.dropout(x, self.rate) if current().training and self.rate else x  # type: ignore[no-any-return]
+        return ops.dropout(x, self.rate) if current().training and self.rate else x

@@ -9,6 +9,7 @@ from functools import reduce
 from fastnn import ops
 from fastnn.graph.tensor import Tensor
 from fastnn.layers.base import Layer
+from fastnn.program import at_maximum
 
 
 class Flatten(Layer):
@@ -19,7 +20,7 @@ class Flatten(Layer):
 
     def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
         """One axis beside the batch."""
-        return ops.reshape(x, (x.shape[0], math.prod(x.shape[1:])))  # type: ignore[arg-type, no-any-return]
+        return ops.reshape(x, (x.shape[0], math.prod(at_maximum(x.shape[1:]))))
 
 
 class Reshape(Layer):
@@ -39,12 +40,12 @@ class Reshape(Layer):
 
     def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
         """The same elements in the same order."""
-        size = math.prod(x.shape[1:])  # type: ignore[arg-type]
+        size = math.prod(at_maximum(x.shape[1:]))
         known = math.prod(each for each in self.shape if each != -1)
         shape = tuple(size // known if each == -1 else each for each in self.shape)
         if math.prod(shape) != size:
             raise ValueError(f"cannot reshape {size} elements a sample into {self.shape}")
-        return ops.reshape(x, (x.shape[0], *shape))  # type: ignore[no-any-return]
+        return ops.reshape(x, (x.shape[0], *shape))
 
 
 class Concatenate(Layer):
@@ -66,7 +67,7 @@ class Concatenate(Layer):
         """The inputs one after the other."""
         if len(inputs) < 2:
             raise ValueError(f"Concatenate joins two or more inputs, got {len(inputs)}")
-        return ops.concatenate(inputs, axis=self.axis)  # type: ignore[no-any-return]
+        return ops.concatenate(inputs, axis=self.axis)
 
 
 class Add(Layer):

@@ -3,7 +3,7 @@
 The functions take arrays (and compute at once) or symbolic tensors (and record a node of the graph being traced).
 """
 
-from fastnn.ops import record as _record
+from fastnn.ops import record as _record  # noqa: F401 - fills the table of operations
 from fastnn.ops._dispatch import as_array
 from fastnn.ops.activation import (
     ACTIVATIONS,

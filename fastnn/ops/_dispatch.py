@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastnn import kernels
-from fastnn.graph.tensor import Tensor, apply_all, is_symbolic
+from fastnn.graph.tensor import Symbol, apply_all
 from fastnn.kernels import executor
 from fastnn.program import FLOATS, OPERATIONS, Operation, Spec, status_message
 
 Array = NDArray[Any]
-Operand = ArrayLike | Tensor  # what the functions of fastnn.ops accept
+Operand = ArrayLike | Symbol  # what the functions of fastnn.ops accept
 NO_SLOTS: Mapping[str, float] = {}
 
 
@@ -47,7 +47,7 @@ def dispatch(name: str, inputs: Sequence[Any], out: Array | Sequence[Array] | No
     `labels` are the positions of inputs that stay whole numbers (classes, indices). `run` has the values of the run
     row's slots that a kernel reads when it is called on arrays.
     """
-    if any(is_symbolic(value) for value in inputs):
+    if any(isinstance(value, Symbol) for value in inputs):
         if out is not None:
             raise TypeError(f"{name}: out= is for arrays; a symbolic tensor has no memory yet")
         outputs = apply_all(name, *inputs, **attributes)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from fastnn.graph.tensor import apply, is_symbolic
+from fastnn.graph.tensor import Symbol, apply
 from fastnn.ops._dispatch import Array, Operand, as_array, execute, specs_of, targets_for
 from fastnn.program import FLOATS, OPERATIONS, Attributes, Dimension, Extent, Kernel, Operation, Spec, register
 
@@ -114,7 +114,7 @@ def gather(source: Operand, index: Operand | None = None, *, rows: Dimension | N
     TypeError, ValueError
         If dtypes or shapes do not fit, or an index or a row is out of range (a negative index is).
     """
-    if is_symbolic(source):
+    if isinstance(source, Symbol):
         if rows is None or start or out is not None:
             raise ValueError("gather: a trace needs rows=, takes start from the run row, and has no out=")
         symbol: Any = source
@@ -198,7 +198,7 @@ def collect(batch: Operand, *, start: str | int, out: Any = None) -> Any:
     TypeError, ValueError
         If dtypes or shapes do not fit, or the rows lie outside `out`.
     """
-    if is_symbolic(batch):
+    if isinstance(batch, Symbol):
         if not isinstance(start, str) or out is not None:
             raise TypeError("collect: in a trace start is the name of a slot, and there is no out=")
         return apply("collect", batch, start=start)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from fastnn import kernels
-from fastnn.graph.tensor import Node, Tensor, apply, is_symbolic
+from fastnn.graph.tensor import Node, Symbol, Tensor, apply
 from fastnn.ops._dispatch import Array, Operand, as_array, dispatch, expect_floats
 from fastnn.program import OPERATIONS, Attributes, Kernel, Operation, Shape, Spec, at_maximum, register
 
@@ -194,7 +194,7 @@ def matmul(
         If an operand does not hold numbers.
     """
     turned: dict[str, Any] = {"transpose_a": bool(transpose_a), "transpose_b": bool(transpose_b)}
-    if is_symbolic(a) or is_symbolic(b) or is_symbolic(bias):
+    if isinstance(a, Symbol) or isinstance(b, Symbol) or isinstance(bias, Symbol):
         if accumulate:
             raise TypeError("matmul: accumulate is for arrays; add symbolic tensors with +")
         return dispatch("matmul", [a, b, bias], out, **turned)

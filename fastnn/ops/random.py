@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
-from fastnn.graph.tensor import apply, as_tensor, is_symbolic
+from fastnn.graph.tensor import Symbol, apply, as_tensor
 from fastnn.ops._dispatch import Operand, dispatch, expect_floats
 from fastnn.program import Attributes, Kernel, Operation, Spec, register
 
@@ -115,7 +115,7 @@ def dropout(x: Operand, rate: float, *, seed: int = 0, operation: int = 0, step:
         raise ValueError(f"dropout: rate must be in [0, 1), got {rate!r}")
     if not 0 <= seed < 2**63:
         raise ValueError(f"dropout: seed must be in [0, 2**63), got {seed!r}")
-    if is_symbolic(x):
+    if isinstance(x, Symbol):
         if seed or operation or step:
             raise ValueError("dropout: in a trace seed, operation and step are the graph's; do not give them")
         graph = as_tensor(x).node.graph  # type: ignore[union-attr]

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fastnn.graph.tensor import Tensor, apply, is_symbolic
+from fastnn.graph.tensor import Symbol, Tensor, apply
 from fastnn.ops._dispatch import Array, Operand, as_array, dispatch, expect_floats
 from fastnn.program import Attributes, Extent, Kernel, Operation, Shape, Spec, register
 
@@ -38,7 +38,7 @@ def normalise_axes(name: str, axis: Axes, ndim: int) -> tuple[int, ...]:
 
 def rank(value: Any) -> int:
     """Number of dimensions of a symbol, a parameter or an array."""
-    return len(value.shape) if is_symbolic(value) else as_array(value).ndim
+    return len(value.shape) if isinstance(value, Symbol) else as_array(value).ndim
 
 
 # The functions below take NumPy's names, so this file uses none of the built-in ones that they hide.

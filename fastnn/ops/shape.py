@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from math import prod
 from typing import Any
 
-from fastnn.graph.tensor import Tensor, apply, is_symbolic
+from fastnn.graph.tensor import Symbol, Tensor, apply
 from fastnn.ops._dispatch import Array, Operand, as_array, dispatch, expect_floats
 from fastnn.ops.reduction import normalise_axes, rank
 from fastnn.program import Attributes, Dimension, Extent, Kernel, Operation, Shape, Spec, register
@@ -185,7 +185,7 @@ register(
 
 
 def _shape(x: Any) -> Shape:
-    return tuple(x.shape) if is_symbolic(x) else as_array(x).shape
+    return tuple(x.shape) if isinstance(x, Symbol) else as_array(x).shape
 
 
 def reshape(x: Operand, shape: Sequence[Dimension], *, out: Array | None = None) -> Any:

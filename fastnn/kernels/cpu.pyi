@@ -1,0 +1,3 @@
+"""Types of the compiled processor test."""
+
+def level() -> int: ...
