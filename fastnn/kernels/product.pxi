@@ -226,6 +226,8 @@ cdef void one_block(const Product *p, real *slivers) noexcept nogil:
     cdef const real *b
     t.a_row = p.a.row
     t.a_step = p.a.column
+    t.tiles = 1
+    t.b_next = 0
     t.b_step = NR if packed else p.b.row
     t.add = False
     while True:

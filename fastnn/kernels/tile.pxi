@@ -2,68 +2,76 @@
 
 
 cdef struct Tile:
+    # One tile, or several side by side.
     const real *a          # element (row, step) lies at a + row * a_row + step * a_step
     int64_t a_row, a_step
     const real *b          # element (step, column) lies at b + step * b_step + column
     int64_t b_step
+    int64_t b_next         # from one tile's columns of b to the next one's
     int64_t k
     const real *start      # what the chain starts from, rows start_row apart; NULL: from zero
     int64_t start_row
     real *c                # rows c_row apart
     int64_t c_row
     bint add               # the chain is added to c instead of replacing it
-    int64_t lanes          # columns in the last vector
-
-
-cdef inline vf load_lanes(bint masked, const real *p, int64_t lanes) noexcept nogil:
-    return vload_part(p, lanes) if masked else vload(p)
-
-
-cdef inline void store_lanes(bint masked, real *p, vf x, int64_t lanes) noexcept nogil:
-    if masked:
-        vstore_part(p, x, lanes)
-    else:
-        vstore(p, x)
+    int64_t lanes          # columns in a tile's last vector
+    int64_t tiles          # how many
 
 
 cdef inline void tile(int rows, int vectors, bint masked, const Tile *t) noexcept nogil:
-    """One chain of a tile. `rows`, `vectors` and `masked` are literals where this is called: the loops over them
-    unroll and `acc` lives in registers. `masked`: the last vector has less than VL columns."""
+    """One chain of each tile. `rows`, `vectors` and `masked` are literals where this is called: the loops over them
+    unroll and `acc` lives in registers. `masked`: the last vector has less than VL columns.
+
+    The loop over tiles is more than a convenience: GCC turns small arrays into registers only if the loops over them
+    are unrolled early, and early it unrolls only loops within loops.
+    """
     cdef vf acc[MR][TILE_VECTORS]
     cdef vf b[TILE_VECTORS]
     cdef vf x
-    cdef int r, v
-    cdef int64_t step, lanes = t.lanes, a_row = t.a_row, a_step = t.a_step, b_step = t.b_step
-    cdef const real *at = t.a
-    cdef const real *bt = t.b
+    cdef int r, v, whole = vectors - masked, last = vectors - 1
+    cdef int64_t number, step, lanes = t.lanes, a_row = t.a_row, a_step = t.a_step, b_step = t.b_step
+    cdef const real *at
+    cdef const real *bt
     cdef const real *start
     cdef real *c
-    for r in range(rows):
-        for v in range(vectors):
-            acc[r][v] = vsplat(0)
-    if t.start != NULL:
+    for number in range(t.tiles):
         for r in range(rows):
-            start = t.start + r * t.start_row
             for v in range(vectors):
-                acc[r][v] = load_lanes(masked and v == vectors - 1, start + v * VL, lanes)
-    for step in range(t.k):
-        for v in range(vectors):
-            b[v] = load_lanes(masked and v == vectors - 1, bt + v * VL, lanes)
+                acc[r][v] = vsplat(0)
+        if t.start != NULL:
+            start = t.start + number * vectors * VL
+            for r in range(rows):
+                for v in range(whole):
+                    acc[r][v] = vload(start + v * VL)
+                if masked:
+                    acc[r][last] = vload_part(start + last * VL, lanes)
+                start += t.start_row
+        at = t.a
+        bt = t.b + number * t.b_next
+        for step in range(t.k):
+            for v in range(whole):
+                b[v] = vload(bt + v * VL)
+            if masked:
+                b[last] = vload_part(bt + last * VL, lanes)
+            for r in range(rows):
+                x = vsplat(at[r * a_row])
+                for v in range(vectors):
+                    acc[r][v] = vfma(x, b[v], acc[r][v])
+            at += a_step
+            bt += b_step
+        c = t.c + number * vectors * VL
+        if t.add:
+            for r in range(rows):
+                for v in range(whole):
+                    acc[r][v] = vload(c + r * t.c_row + v * VL) + acc[r][v]
+                if masked:
+                    acc[r][last] = vload_part(c + r * t.c_row + last * VL, lanes) + acc[r][last]
         for r in range(rows):
-            x = vsplat(at[r * a_row])
-            for v in range(vectors):
-                acc[r][v] = vfma(x, b[v], acc[r][v])
-        at += a_step
-        bt += b_step
-    if t.add:
-        for r in range(rows):
-            c = t.c + r * t.c_row
-            for v in range(vectors):
-                acc[r][v] = load_lanes(masked and v == vectors - 1, c + v * VL, lanes) + acc[r][v]
-    for r in range(rows):
-        c = t.c + r * t.c_row
-        for v in range(vectors):
-            store_lanes(masked and v == vectors - 1, c + v * VL, acc[r][v], lanes)
+            for v in range(whole):
+                vstore(c + v * VL, acc[r][v])
+            if masked:
+                vstore_part(c + last * VL, acc[r][last], lanes)
+            c += t.c_row
 
 
 cdef inline void tile_edge(int rows, int vectors, const Tile *t) noexcept nogil:
