@@ -145,3 +145,6 @@ cdef void run_tile(int rows, int vectors, const Tile *t) noexcept nogil:
         tile_wide(2, vectors, t)
     else:
         tile_row(vectors, t)
+
+
+TILES = {"MR": MR, "NR": NR, "VL": VL, "KCHAIN": KCHAIN, "HAS_FMA": HAS_FMA}  # for the tests
