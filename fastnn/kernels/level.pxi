@@ -15,6 +15,9 @@ include "reduce.pxi"
 include "shape.pxi"
 include "nest.pxi"
 include "elementwise.pxi"
+include "softmax.pxi"
+include "loss.pxi"
+include "cross_entropy.pxi"
 include "random.pxi"
 include "pack.pxi"
 include "tile.pxi"
@@ -29,16 +32,20 @@ KERNELS = {
     "collect": <size_t> <void *> collect,
     "concatenate": <size_t> <void *> concatenate,
     "copy": <size_t> <void *> copy,
+    "cross_entropy": <size_t> <void *> cross_entropy,
     "dropout": <size_t> <void *> dropout,
     "gather": <size_t> <void *> gather,
     "max_gradient": <size_t> <void *> max_gradient,
     "permute": <size_t> <void *> permute,
+    "pointwise_loss": <size_t> <void *> pointwise_loss,
     "product": <size_t> <void *> product,
     "record": <size_t> <void *> record,
     "reduce": <size_t> <void *> reduce,
     "slice": <size_t> <void *> slice_axis,
     "slice_gradient": <size_t> <void *> slice_gradient,
     "slope": <size_t> <void *> slope,
+    "softmax": <size_t> <void *> softmax,
+    "softmax_gradient": <size_t> <void *> softmax_gradient,
     "unary": <size_t> <void *> unary,
     "where": <size_t> <void *> where,
 }

@@ -33,59 +33,93 @@ cdef inline int outer_kind(int kind) noexcept nogil:
     return MAXIMUM if kind == MAXIMUM else SUM
 
 
-cdef inline vf load_filled(const real *p, int64_t n, vf fill) noexcept nogil:
-    """n elements (fewer than a vector), and a filling behind them."""
-    return vselect(vleading(n), vload_part(p, n), fill)
+cdef inline vf load_up_to(const real *p, int64_t n, vf fill) noexcept nogil:
+    """n elements, a filling behind them if they are fewer than a vector."""
+    return vload(p) if n >= VL else vselect(vleading(n), vload_part(p, n), fill)
 
 
-cdef inline void add_run(int kind, vf *lanes, const real *p, int64_t n) noexcept nogil:
-    """A run of elements into the lanes; only a row's last run may be no multiple of LANES."""
+cdef inline void store_up_to(real *p, vf x, int64_t n) noexcept nogil:
+    """The first n elements of a vector, or all of it."""
+    if n >= VL:
+        vstore(p, x)
+    else:
+        vstore_part(p, x, n)
+
+
+cdef struct RowSum:
+    # A row on its way to one number.
+    vf lanes[LANE_VECTORS]
+    vf total        # of the chunks so far, in lane 0
+    int64_t added
+
+
+cdef inline void start_row(int kind, RowSum *row) noexcept nogil:
+    cdef int v
+    for v in range(LANE_VECTORS):
+        row.lanes[v] = nothing(kind)
+    row.total = nothing(kind)
+    row.added = 0
+
+
+cdef inline void close_chunk(int kind, RowSum *row) noexcept nogil:
+    """Folds the lanes 8-4-2-1 into the total, and starts them anew."""
+    cdef int half = LANES // 2, v
+    while half >= VL:
+        for v in range(half // VL):
+            row.lanes[v] = combine(kind, row.lanes[v], row.lanes[v + half // VL])
+        half //= 2
+    while half >= 1:
+        row.lanes[0] = combine(kind, row.lanes[0], vdown(row.lanes[0], half))
+        half //= 2
+    row.total = combine(kind, row.total, row.lanes[0])
+    for v in range(LANE_VECTORS):
+        row.lanes[v] = nothing(kind)
+
+
+cdef inline void add_run(int kind, RowSum *row, const real *p, int64_t n) noexcept nogil:
+    """The row's next n elements, which must not cross a chunk's end; only the last run may be no multiple of LANES."""
     cdef int64_t i = 0
     cdef int v
     while i + LANES <= n:
         for v in range(LANE_VECTORS):
-            lanes[v] = combine(kind, lanes[v], vload(p + i + v * VL))
+            row.lanes[v] = combine(kind, row.lanes[v], vload(p + i + v * VL))
         i += LANES
     for v in range(LANE_VECTORS):
-        if i + VL <= n:
-            lanes[v] = combine(kind, lanes[v], vload(p + i))
-        elif i < n:
-            lanes[v] = combine(kind, lanes[v], load_filled(p + i, n - i, nothing(kind)))
+        if i < n:
+            row.lanes[v] = combine(kind, row.lanes[v], load_up_to(p + i, n - i, nothing(kind)))
         i += VL
+    row.added += n
+    if row.added % SUM_CHUNK == 0:
+        close_chunk(outer_kind(kind), row)
 
 
-cdef inline vf fold(int kind, vf *lanes) noexcept nogil:
-    """The lanes folded 8-4-2-1: the result is lane 0 of what is returned."""
-    cdef int half = LANES // 2, v
-    while half >= VL:
-        for v in range(half // VL):
-            lanes[v] = combine(kind, lanes[v], lanes[v + half // VL])
-        half //= 2
-    while half >= 1:
-        lanes[0] = combine(kind, lanes[0], vdown(lanes[0], half))
-        half //= 2
-    return lanes[0]
+cdef inline real finish_row(int kind, RowSum *row) noexcept nogil:
+    if row.added % SUM_CHUNK != 0:
+        close_chunk(outer_kind(kind), row)
+    return vlane0(row.total)
 
 
-cdef inline vf reduce_row(int kind, const Operand *x, int64_t first, int64_t n) noexcept nogil:
-    """Elements first ... first + n - 1 reduced to one, in lane 0."""
+cdef void add_to_sum(RowSum *row, const real *p, int64_t n) noexcept nogil:
+    """`add_run` for sums, as a function: vector math is inlined where it is used, and should stand there once."""
+    add_run(SUM, row, p, n)
+
+
+cdef inline real reduce_row(int kind, const Operand *x, int64_t first, int64_t n) noexcept nogil:
+    """Elements first ... first + n - 1 reduced to one."""
     cdef real buffer[SPAN]
-    cdef vf lanes[LANE_VECTORS]
-    cdef vf total = nothing(kind)
-    cdef int64_t chunk = 0, end, i, run, longest = longest_span(x, SUM_CHUNK)
-    cdef int v
-    while chunk < n:
-        end = min(n, chunk + SUM_CHUNK)
-        for v in range(LANE_VECTORS):
-            lanes[v] = nothing(kind)
-        i = chunk
-        while i < end:
-            run = min(end - i, longest)
-            add_run(kind, lanes, read_span(x, first + i, run, buffer), run)
-            i += run
-        total = combine(outer_kind(kind), total, fold(outer_kind(kind), lanes))
-        chunk = end
-    return total
+    cdef RowSum row
+    cdef int64_t i = 0, run, longest = longest_span(x, SUM_CHUNK)
+    start_row(kind, &row)
+    while i < n:
+        run = min(n - i, longest)
+        add_run(kind, &row, read_span(x, first + i, run, buffer), run)
+        i += run
+    return finish_row(kind, &row)
+
+
+cdef real row_maximum(const Operand *x, int64_t first, int64_t n) noexcept nogil:
+    """The largest of n elements; NaN if there is one."""
+    return reduce_row(MAXIMUM, x, first, n)
 
 
 cdef inline vf reduce_rows(int kind, const Operand *x, int64_t first, int64_t rows, int64_t n) noexcept nogil:
@@ -96,17 +130,10 @@ cdef inline vf reduce_rows(int kind, const Operand *x, int64_t first, int64_t ro
         end = min(rows, row + ROW_CHUNK)
         part = nothing(kind)
         while row < end:
-            part = combine(outer_kind(kind), part, reduce_row(kind, x, first + row * n, n))
+            part = combine(outer_kind(kind), part, vsplat(reduce_row(kind, x, first + row * n, n)))
             row += 1
         total = combine(outer_kind(kind), total, part)
     return total
-
-
-cdef inline vf load_column(int kind, const real *p, int64_t width, int v) noexcept nogil:
-    """Vector v of a block of `width` columns."""
-    if (v + 1) * VL <= width:
-        return vload(p + v * VL)
-    return vload_part(p + v * VL, width - v * VL) if v * VL < width else nothing(kind)
 
 
 cdef inline void reduce_columns(int kind, const Operand *x, int64_t first, int64_t rows, int64_t n, int64_t width,
@@ -127,15 +154,14 @@ cdef inline void reduce_columns(int kind, const Operand *x, int64_t first, int64
         while row < end:
             p = read_span(x, first + row * n, width, buffer)
             for v in range(COLUMN_VECTORS):
-                part[v] = combine(kind, part[v], load_column(kind, p, width, v))
+                if v * VL < width:
+                    part[v] = combine(kind, part[v], load_up_to(p + v * VL, width - v * VL, nothing(kind)))
             row += 1
         for v in range(COLUMN_VECTORS):
             total[v] = combine(outer_kind(kind), total[v], part[v])
     for v in range(COLUMN_VECTORS):
-        if (v + 1) * VL <= width:
-            vstore(result + v * VL, total[v] / vsplat(divisor))
-        elif v * VL < width:
-            vstore_part(result + v * VL, total[v] / vsplat(divisor), width - v * VL)
+        if v * VL < width:
+            store_up_to(result + v * VL, total[v] / vsplat(divisor), width - v * VL)
 
 
 cdef struct Reduction:
@@ -247,7 +273,7 @@ cdef inline void arrange_rows(Operand *view, const Operand *x, int64_t mask, int
 cdef int64_t first_maximum(const Operand *x, int64_t first, int64_t n) noexcept nogil:
     """Where in a row its largest element stands first, or the first NaN."""
     cdef real buffer[SPAN]
-    cdef real largest = vlane0(reduce_row(MAXIMUM, x, first, n))
+    cdef real largest = row_maximum(x, first, n)
     cdef int64_t start = 0, i, run, longest = longest_span(x, n)
     cdef const real *p
     while start < n:

@@ -45,9 +45,20 @@ from fastnn.ops.arithmetic import (
 )
 from fastnn.ops.gather import collect, gather
 from fastnn.ops.linear import linear, matmul
+from fastnn.ops.loss import (
+    binary_cross_entropy,
+    cross_entropy,
+    hinge,
+    huber,
+    mean_absolute_error,
+    mean_squared_error,
+    perceptron,
+    quadratic,
+)
 from fastnn.ops.random import dropout
 from fastnn.ops.reduction import argmax, broadcast_to, max, mean, norm_squared, sum
 from fastnn.ops.shape import concatenate, flatten, reshape, transpose
+from fastnn.ops.softmax import log_softmax, softmax
 
 __all__ = [
     "ACTIVATIONS",
@@ -56,9 +67,11 @@ __all__ = [
     "add",
     "argmax",
     "as_array",
+    "binary_cross_entropy",
     "broadcast_to",
     "collect",
     "concatenate",
+    "cross_entropy",
     "divide",
     "dropout",
     "elu",
@@ -70,6 +83,8 @@ __all__ = [
     "gelu",
     "greater",
     "greater_equal",
+    "hinge",
+    "huber",
     "identity",
     "leaky_relu",
     "less",
@@ -77,20 +92,26 @@ __all__ = [
     "linear",
     "log",
     "log1p",
+    "log_softmax",
     "matmul",
     "max",
     "maximum",
     "mean",
+    "mean_absolute_error",
+    "mean_squared_error",
     "minimum",
     "multiply",
     "negative",
     "norm_squared",
+    "perceptron",
+    "quadratic",
     "reciprocal",
     "relu",
     "reshape",
     "sigmoid",
     "sign",
     "silu",
+    "softmax",
     "softplus",
     "sqrt",
     "square",

@@ -1,0 +1,190 @@
+# Softmax and cross-entropy in one kernel, value and slope: the loss of a row is the logarithm of the sum of exp(z),
+# less the target's logit; its slope is softmax(z) minus the target.
+
+
+cdef struct CrossEntropy:
+    Operand rows, slope, logits, target, weights
+    int64_t n, classes
+    real scale          # of the slope: 1 / n for that of the rows' mean
+    real keep, spread   # label smoothing: a target t becomes keep t + spread
+    bint dense          # the target is a row of probabilities, not a label
+
+
+cdef struct Row:
+    # What the passes over one row find out, each number in every lane.
+    vf shift, total, log_total   # the largest logit; the sum of exp(z - shift), and its logarithm
+    vf mass                      # the sum of the targets
+    vf scale                     # of the slope, the row's weight included
+
+
+cdef inline int64_t label_of(const Operand *labels, int64_t row) noexcept nogil:
+    cdef Walk place
+    cdef int64_t offset = row
+    if not is_contiguous(labels):
+        walk_to(&place, labels, 0, row)
+        offset = place.offset
+    if labels.type == TYPE_INT32:
+        return (<const int32_t *> labels.data)[offset]
+    if labels.type == TYPE_INT64:
+        return (<const int64_t *> labels.data)[offset]
+    return (<const uint8_t *> labels.data)[offset]
+
+
+cdef void shift_run(real *y, const real *x, int64_t n, vf shift) noexcept nogil:
+    """y = x - shift."""
+    cdef int64_t i = 0
+    while i < n:
+        store_up_to(y + i, load_up_to(x + i, n - i, shift) - shift, n - i)
+        i += VL
+
+
+cdef real shifted_sum(const CrossEntropy *loss, const Row *row, int64_t first) noexcept nogil:
+    """The sum of z - shift over a row."""
+    cdef real from_z[SPAN]
+    cdef real terms[SPAN]
+    cdef RowSum sum
+    cdef int64_t i = 0, run
+    start_row(SUM, &sum)
+    while i < loss.classes:
+        run = min(loss.classes - i, SPAN)
+        shift_run(terms, read_span(&loss.logits, first + i, run, from_z), run, row.shift)
+        add_to_sum(&sum, terms, run)
+        i += run
+    return finish_row(SUM, &sum)
+
+
+cdef inline vf smoothed(const CrossEntropy *loss, const real *t, int64_t n) noexcept nogil:
+    """Up to a vector of targets."""
+    return vfma(load_up_to(t, n, vsplat(0)), vsplat(loss.keep), vsplat(loss.spread))
+
+
+cdef void dense_run(const CrossEntropy *loss, const Row *row, real *values, real *targets, const real *z, const real *t,
+                    int64_t n) noexcept nogil:
+    """The targets, smoothed, and values = target (log_total - (z - shift))."""
+    cdef int64_t i = 0
+    cdef vf target
+    while i < n:
+        target = smoothed(loss, t + i, n - i)
+        store_up_to(targets + i, target, n - i)
+        store_up_to(values + i, target * (row.log_total - (load_up_to(z + i, n - i, row.shift) - row.shift)), n - i)
+        i += VL
+
+
+cdef real dense_loss(const CrossEntropy *loss, Row *row, int64_t first) noexcept nogil:
+    """The loss of a row whose target is a row of probabilities; finds row.mass."""
+    cdef real from_z[SPAN]
+    cdef real from_t[SPAN]
+    cdef real values[SPAN]
+    cdef real targets[SPAN]
+    cdef const real *z
+    cdef RowSum value, mass
+    cdef int64_t i = 0, run
+    start_row(SUM, &value)
+    start_row(SUM, &mass)
+    while i < loss.classes:
+        run = min(loss.classes - i, SPAN)
+        z = read_span(&loss.logits, first + i, run, from_z)
+        dense_run(loss, row, values, targets, z, read_span(&loss.target, first + i, run, from_t), run)
+        add_to_sum(&value, values, run)
+        add_to_sum(&mass, targets, run)
+        i += run
+    row.mass = vsplat(finish_row(SUM, &mass))
+    return finish_row(SUM, &value)
+
+
+cdef void slope_run_of(const CrossEntropy *loss, const Row *row, real *slope, const real *t, int64_t n) noexcept nogil:
+    """slope = (mass slope / total - target) scale; without targets they are the smoothing alone, and mass is 1."""
+    cdef int64_t i = 0
+    cdef vf value
+    while i < n:
+        value = load_up_to(slope + i, n - i, row.total) / row.total
+        if t != NULL:
+            value = vfma(row.mass, value, -smoothed(loss, t + i, n - i))
+        else:
+            value = value - vsplat(loss.spread)
+        store_up_to(slope + i, value * row.scale, n - i)
+        i += VL
+
+
+cdef void finish_slope(const CrossEntropy *loss, const Row *row, int64_t first) noexcept nogil:
+    """Turns the exponentials of a row, which stand in the slope, into the slope; a label's own part is left to do."""
+    cdef real to_slope[SPAN]
+    cdef real from_t[SPAN]
+    cdef real *slope
+    cdef const real *t = NULL
+    cdef int64_t i = 0, run
+    while i < loss.classes:
+        run = min(loss.classes - i, SPAN)
+        slope = <real *> read_span(&loss.slope, first + i, run, to_slope)
+        if loss.dense:
+            t = read_span(&loss.target, first + i, run, from_t)
+        slope_run_of(loss, row, slope, t, run)
+        write_span(&loss.slope, first + i, run, to_slope)
+        i += run
+
+
+cdef inline real loss_with_label(const CrossEntropy *loss, const Row *row, int64_t first, int64_t label) noexcept nogil:
+    """The loss of a row with an integer label, and its slope."""
+    cdef real value, likelihood
+    if loss.slope.data != NULL:
+        likelihood = element(&loss.slope, first + label) / vlane0(row.total)
+        finish_slope(loss, row, first)
+        set_element(&loss.slope, first + label, (likelihood - (loss.keep + loss.spread)) * vlane0(row.scale))
+    value = vlane0(row.log_total) - loss.keep * (element(&loss.logits, first + label) - vlane0(row.shift))
+    if loss.spread != 0:
+        value -= loss.spread * shifted_sum(loss, row, first)
+    return value
+
+
+cdef int cross_entropy_row(const CrossEntropy *loss, int64_t number) noexcept nogil:
+    cdef int64_t first = number * loss.classes, label = 0
+    cdef real value, weight = row_weight(&loss.weights, number, loss.n)
+    cdef bint with_slope = loss.slope.data != NULL
+    cdef Row row
+    if not loss.dense:
+        label = label_of(&loss.target, number)
+        if label < 0 or label >= loss.classes:
+            return KERNEL_BAD_LABEL
+    row.shift = vsplat(row_maximum(&loss.logits, first, loss.classes))
+    row.total = vsplat(exp_sum(&loss.slope if with_slope else NULL, &loss.logits, first, loss.classes, row.shift))
+    row.log_total = vlog(row.total)
+    row.scale = vsplat(weight * loss.scale)
+    if loss.dense:
+        value = dense_loss(loss, &row, first)
+        if with_slope:
+            finish_slope(loss, &row, first)
+    else:
+        value = loss_with_label(loss, &row, first, label)
+    if loss.rows.data != NULL:
+        set_element(&loss.rows, number, value * weight)
+    return KERNEL_OK
+
+
+cdef int cross_entropy(const Instruction *instruction, int thread, int n_threads) noexcept nogil:
+    """Operands: rows[...], slope[..., classes], logits[..., classes], target, weights or none.
+
+    The target is integer labels[...] or probabilities[..., classes]. Integers: whether the slope is that of the rows'
+    mean (or of their sum). Numbers: the label smoothing.
+    """
+    cdef const Operand *logits = &instruction.operand[2]
+    cdef double smoothing = instruction.number[0]
+    cdef CrossEntropy loss
+    cdef int64_t first, last, row
+    cdef int status = KERNEL_OK, found
+    merge(&loss.rows, &instruction.operand[0])
+    merge(&loss.slope, &instruction.operand[1])
+    merge(&loss.logits, logits)
+    merge(&loss.target, &instruction.operand[3])
+    merge(&loss.weights, &instruction.operand[4])
+    loss.classes = logits.shape[logits.ndim - 1]
+    loss.n = count(logits) // max(loss.classes, 1)
+    loss.scale = <real> (1.0 / loss.n) if instruction.integer[0] else 1
+    loss.keep = <real> (1.0 - smoothing)
+    loss.spread = <real> (smoothing / loss.classes)
+    loss.dense = instruction.operand[3].type == logits.type
+    share(loss.n, 1, thread, n_threads, &first, &last)
+    for row in range(first, last):
+        found = cross_entropy_row(&loss, row)
+        if found != KERNEL_OK:
+            status = found
+    return status

@@ -1,0 +1,191 @@
+# Losses that are sums over elements: value and slope in one pass over the prediction.
+#
+# A loss kernel writes one number a row, `rows` (weighted, not yet averaged), and the slope of their mean with respect
+# to the prediction. Threads share the rows; their mean is another instruction. An absent output is skipped.
+
+cdef enum:  # kinds of `pointwise_loss`, as in ops/loss.py
+    QUADRATIC = 0
+    SQUARED_ERROR = 1
+    ABSOLUTE_ERROR = 2
+    HUBER = 3
+    HINGE = 4
+    BINARY_CROSS_ENTROPY = 5
+    PERCEPTRON = 6
+
+
+cdef inline vf loss_of(int kind, vf p, vf t, vf a, vf *slope) noexcept nogil:
+    """One element's loss and its derivative by the prediction; `a` is Huber's delta or the label smoothing."""
+    cdef vf zero = vsplat(0), one = vsplat(1), half = vsplat(0.5), d = p - t, e
+    if kind == QUADRATIC:
+        slope[0] = d
+        return half * d * d
+    if kind == SQUARED_ERROR:
+        slope[0] = d + d
+        return d * d
+    if kind == ABSOLUTE_ERROR:
+        slope[0] = function(SIGN, d, a)
+        return vabs(d)
+    if kind == HUBER:
+        e = vmin(a, vmax(-a, d))
+        slope[0] = e
+        return e * (d - half * e)
+    if kind == HINGE:
+        e = vfma(-t, p, one)
+        slope[0] = vselect(vless(zero, e), -t, zero)
+        return vmax(zero, e)
+    if kind == BINARY_CROSS_ENTROPY:
+        t = vfma(t, one - a, half * a)
+        e = vexp(-vabs(p))
+        slope[0] = vselect(vless(p, zero), e, one) / (one + e) - t
+        return vfma(-p, t, vmax(zero, p)) + log_sum(zero, e)
+    e = function(STEP, p, a)  # a perceptron's output
+    slope[0] = e - t
+    return vabs(e - t) * vabs(p)
+
+
+cdef inline void loss_loop(int kind, real parameter, real scale, real *values, real *slope, const real *p,
+                           const real *t, int64_t n) noexcept nogil:
+    cdef vf value, derivative, zero = vsplat(0)
+    cdef int64_t i = 0
+    while i < n:
+        value = loss_of(kind, load_up_to(p + i, n - i, zero), load_up_to(t + i, n - i, zero), vsplat(parameter),
+                        &derivative)
+        store_up_to(values + i, value, n - i)
+        if slope != NULL:
+            store_up_to(slope + i, derivative * vsplat(scale), n - i)
+        i += VL
+
+
+cdef void loss_run(int kind, real parameter, real scale, real *values, real *slope, const real *p, const real *t,
+                   int64_t n) noexcept nogil:
+    """Losses of n elements and, unless NULL, their slopes times `scale`. In each loop the kind is a constant."""
+    if kind == QUADRATIC:
+        loss_loop(QUADRATIC, parameter, scale, values, slope, p, t, n)
+    elif kind == SQUARED_ERROR:
+        loss_loop(SQUARED_ERROR, parameter, scale, values, slope, p, t, n)
+    elif kind == ABSOLUTE_ERROR:
+        loss_loop(ABSOLUTE_ERROR, parameter, scale, values, slope, p, t, n)
+    elif kind == HUBER:
+        loss_loop(HUBER, parameter, scale, values, slope, p, t, n)
+    elif kind == HINGE:
+        loss_loop(HINGE, parameter, scale, values, slope, p, t, n)
+    elif kind == BINARY_CROSS_ENTROPY:
+        loss_loop(BINARY_CROSS_ENTROPY, parameter, scale, values, slope, p, t, n)
+    else:
+        loss_loop(PERCEPTRON, parameter, scale, values, slope, p, t, n)
+
+
+cdef inline real element(const Operand *operand, int64_t position) noexcept nogil:
+    cdef real buffer[1]
+    return read_span(operand, position, 1, buffer)[0]
+
+
+cdef inline void set_element(const Operand *operand, int64_t position, real value) noexcept nogil:
+    cdef real buffer[1]
+    span_target(operand, position, buffer)[0] = value
+    write_span(operand, position, 1, buffer)
+
+
+cdef inline real row_weight(const Operand *weights, int64_t row, int64_t rows) noexcept nogil:
+    """The weight of a row: 1 without weights; one weight may serve several neighbouring rows."""
+    cdef int64_t n
+    if weights.data == NULL:
+        return 1
+    n = count(weights)
+    return element(weights, row if n == rows else row // (rows // n))
+
+
+cdef struct PointwiseLoss:
+    Operand rows, slope, prediction, target, weights
+    int kind
+    int64_t n, m     # rows, and elements of a row
+    real divisor     # of a row's sum
+    real scale       # of the slope: one over what the value is averaged over
+    real parameter
+
+
+cdef void loss_span(const PointwiseLoss *loss, int64_t first, int64_t n, real *values) noexcept nogil:
+    """The losses of up to SPAN elements, and their slopes, weighted."""
+    cdef real from_p[SPAN]
+    cdef real from_t[SPAN]
+    cdef real to_slope[SPAN]
+    cdef real *slope = NULL
+    cdef real weight
+    cdef int64_t i = 0, row_end
+    if loss.slope.data != NULL:
+        slope = span_target(&loss.slope, first, to_slope)
+    loss_run(loss.kind, loss.parameter, loss.scale, values, slope, read_span(&loss.prediction, first, n, from_p),
+             read_span(&loss.target, first, n, from_t), n)
+    if slope == NULL:
+        return
+    if loss.weights.data != NULL:
+        while i < n:
+            weight = row_weight(&loss.weights, (first + i) // loss.m, loss.n)
+            row_end = min(n, ((first + i) // loss.m + 1) * loss.m - first)
+            while i < row_end:
+                slope[i] *= weight
+                i += 1
+    write_span(&loss.slope, first, n, to_slope)
+
+
+cdef inline void set_row(const PointwiseLoss *loss, int64_t row, real sum) noexcept nogil:
+    if loss.rows.data != NULL:
+        set_element(&loss.rows, row, sum / loss.divisor * row_weight(&loss.weights, row, loss.n))
+
+
+cdef inline void short_rows(const PointwiseLoss *loss, int64_t first, int64_t last) noexcept nogil:
+    """Rows that fit into a span, several at a time."""
+    cdef real values[SPAN]
+    cdef RowSum row
+    cdef int64_t group, i
+    while first < last:
+        group = min(last - first, SPAN // max(loss.m, 1))
+        loss_span(loss, first * loss.m, group * loss.m, values)
+        for i in range(group):
+            start_row(SUM, &row)
+            add_to_sum(&row, values + i * loss.m, loss.m)
+            set_row(loss, first + i, finish_row(SUM, &row))
+        first += group
+
+
+cdef inline void long_rows(const PointwiseLoss *loss, int64_t first, int64_t last) noexcept nogil:
+    cdef real values[SPAN]
+    cdef RowSum row
+    cdef int64_t number, i, run
+    for number in range(first, last):
+        start_row(SUM, &row)
+        i = 0
+        while i < loss.m:
+            run = min(loss.m - i, SPAN)
+            loss_span(loss, number * loss.m + i, run, values)
+            add_to_sum(&row, values, run)
+            i += run
+        set_row(loss, number, finish_row(SUM, &row))
+
+
+cdef int pointwise_loss(const Instruction *instruction, int thread, int n_threads) noexcept nogil:
+    """Operands: rows[n], slope[n, ...], prediction[n, ...], target[n, ...], weights[n] or none.
+
+    Integers: kind; whether the slope is that of the rows' mean (or of their sum). Numbers: Huber's delta or the label
+    smoothing.
+    """
+    cdef const Operand *prediction = &instruction.operand[2]
+    cdef PointwiseLoss loss
+    cdef int64_t first, last
+    merge(&loss.rows, &instruction.operand[0])
+    merge(&loss.slope, &instruction.operand[1])
+    merge(&loss.prediction, prediction)
+    merge(&loss.target, &instruction.operand[3])
+    merge(&loss.weights, &instruction.operand[4])
+    loss.kind = <int> instruction.integer[0]
+    loss.n = prediction.shape[0]
+    loss.m = count(prediction) // max(loss.n, 1)
+    loss.divisor = 1 if loss.kind == QUADRATIC or loss.kind == PERCEPTRON else <real> loss.m
+    loss.scale = <real> (1.0 / (loss.divisor * (loss.n if instruction.integer[1] else 1)))
+    loss.parameter = <real> instruction.number[0]
+    share(loss.n, 1, thread, n_threads, &first, &last)
+    if loss.m <= SPAN:
+        short_rows(&loss, first, last)
+    else:
+        long_rows(&loss, first, last)
+    return KERNEL_OK

@@ -1,0 +1,139 @@
+# Softmax and its logarithm over the last axis, and their gradients. Sums are row sums (see reduce.pxi).
+
+cdef enum:  # kinds, as in ops/softmax.py
+    SOFTMAX = 0
+    LOG_SOFTMAX = 1
+
+
+cdef void exp_run(real *e, const real *x, int64_t n, vf shift) noexcept nogil:
+    """e = exp(x - shift)."""
+    cdef int64_t i = 0
+    while i < n:
+        store_up_to(e + i, vexp(load_up_to(x + i, n - i, shift) - shift), n - i)
+        i += VL
+
+
+cdef real exp_sum(const Operand *e, const Operand *x, int64_t first, int64_t n, vf shift) noexcept nogil:
+    """The sum of exp(x - shift) over a row; the terms go to e unless that is NULL."""
+    cdef real from_x[SPAN]
+    cdef real to_e[SPAN]
+    cdef real *terms = to_e
+    cdef RowSum row
+    cdef int64_t i = 0, run
+    cdef int64_t longest = SPAN if e == NULL else min(longest_span(x, SUM_CHUNK), longest_span(e, SUM_CHUNK))
+    start_row(SUM, &row)
+    while i < n:
+        run = min(n - i, longest)
+        if e != NULL:
+            terms = span_target(e, first + i, to_e)
+        exp_run(terms, read_span(x, first + i, run, from_x), run, shift)
+        add_to_sum(&row, terms, run)
+        if e != NULL:
+            write_span(e, first + i, run, to_e)
+        i += run
+    return finish_row(SUM, &row)
+
+
+cdef void normalise_row(int kind, const Operand *y, const Operand *x, int64_t first, int64_t n, vf shift,
+                        vf total) noexcept nogil:
+    """y = y / total (softmax, where y holds the exponentials), or x - shift - total (the logarithm's total)."""
+    cdef const Operand *source = y if kind == SOFTMAX else x
+    cdef real from_source[SPAN]
+    cdef real to_y[SPAN]
+    cdef const real *p
+    cdef real *target
+    cdef vf value
+    cdef int64_t i = 0, j, run, longest = min(longest_span(source, n), longest_span(y, n))
+    while i < n:
+        run = min(n - i, longest)
+        p = read_span(source, first + i, run, from_source)
+        target = span_target(y, first + i, to_y)
+        j = 0
+        while j < run:
+            value = load_up_to(p + j, run - j, shift)
+            store_up_to(target + j, value / total if kind == SOFTMAX else value - shift - total, run - j)
+            j += VL
+        write_span(y, first + i, run, to_y)
+        i += run
+
+
+cdef int softmax(const Instruction *instruction, int thread, int n_threads) noexcept nogil:
+    """y = softmax(x) or log softmax(x) of each row. Operands: y, x. Integers: kind."""
+    cdef int kind = <int> instruction.integer[0]
+    cdef int64_t n = instruction.operand[1].shape[instruction.operand[1].ndim - 1], first, last, row
+    cdef Operand y, x
+    cdef vf shift, total
+    merge(&y, &instruction.operand[0])
+    merge(&x, &instruction.operand[1])
+    share(count(&x) // max(n, 1), 1, thread, n_threads, &first, &last)
+    for row in range(first, last):
+        shift = vsplat(row_maximum(&x, row * n, n))
+        if kind == SOFTMAX:
+            total = vsplat(exp_sum(&y, &x, row * n, n, shift))
+        else:
+            total = vlog(vsplat(exp_sum(NULL, &x, row * n, n, shift)))
+        normalise_row(kind, &y, &x, row * n, n, shift, total)
+    return KERNEL_OK
+
+
+cdef void gradient_run(int kind, real *dx, const real *dy, const real *y, int64_t n, vf total) noexcept nogil:
+    """dx = y (dy - total), or dy - exp(y) total."""
+    cdef int64_t i = 0
+    cdef vf a, b
+    while i < n:
+        a = load_up_to(dy + i, n - i, total)
+        b = load_up_to(y + i, n - i, total)
+        store_up_to(dx + i, b * (a - total) if kind == SOFTMAX else vfma(-vexp(b), total, a), n - i)
+        i += VL
+
+
+cdef void multiply_run(real *z, const real *x, const real *y, int64_t n) noexcept nogil:
+    """z = x y."""
+    cdef int64_t i = 0
+    while i < n:
+        store_up_to(z + i, load_up_to(x + i, n - i, vsplat(0)) * load_up_to(y + i, n - i, vsplat(0)), n - i)
+        i += VL
+
+
+cdef void gradient_row(int kind, const Operand *dx, const Operand *dy, const Operand *y, int64_t first,
+                       int64_t n) noexcept nogil:
+    """One row of the gradient; its first pass sums dy y (softmax) or dy (the logarithm)."""
+    cdef real from_dy[SPAN]
+    cdef real from_y[SPAN]
+    cdef real to_dx[SPAN]
+    cdef const real *terms
+    cdef const real *p
+    cdef RowSum row
+    cdef vf total
+    cdef int64_t i = 0, run
+    start_row(SUM, &row)
+    while i < n:
+        run = min(n - i, SPAN)
+        terms = read_span(dy, first + i, run, from_dy)
+        if kind == SOFTMAX:
+            multiply_run(to_dx, terms, read_span(y, first + i, run, from_y), run)
+            terms = to_dx
+        add_to_sum(&row, terms, run)
+        i += run
+    total = vsplat(finish_row(SUM, &row))
+    i = 0
+    while i < n:
+        run = min(n - i, SPAN)
+        p = read_span(dy, first + i, run, from_dy)
+        gradient_run(kind, span_target(dx, first + i, to_dx), p, read_span(y, first + i, run, from_y), run, total)
+        write_span(dx, first + i, run, to_dx)
+        i += run
+
+
+cdef int softmax_gradient(const Instruction *instruction, int thread, int n_threads) noexcept nogil:
+    """dx for y = softmax(x) or log softmax(x). Operands: dx, dy, y. Integers: kind."""
+    cdef int kind = <int> instruction.integer[0]
+    cdef int64_t n = instruction.operand[1].shape[instruction.operand[1].ndim - 1], first, last, row
+    cdef Operand dx, dy, y
+    merge(&dx, &instruction.operand[0])
+    merge(&dy, &instruction.operand[1])
+    merge(&y, &instruction.operand[2])
+    share(count(&y) // max(n, 1), 1, thread, n_threads, &first, &last)
+    for row in range(first, last):
+        gradient_row(kind, &dx, &dy, &y, row * n, n)
+    return KERNEL_OK
