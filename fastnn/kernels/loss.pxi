@@ -23,7 +23,7 @@ cdef inline vf loss_of(int kind, vf p, vf t, vf a, vf *slope) noexcept nogil:
         slope[0] = d + d
         return d * d
     if kind == ABSOLUTE_ERROR:
-        slope[0] = function(SIGN, d, a)
+        slope[0] = function(F_SIGN, d, a)
         return vabs(d)
     if kind == HUBER:
         e = vmin(a, vmax(-a, d))
@@ -38,7 +38,7 @@ cdef inline vf loss_of(int kind, vf p, vf t, vf a, vf *slope) noexcept nogil:
         e = vexp(-vabs(p))
         slope[0] = vselect(vless(p, zero), e, one) / (one + e) - t
         return vfma(-p, t, vmax(zero, p)) + log_sum(zero, e)
-    e = function(STEP, p, a)  # a perceptron's output
+    e = function(F_STEP, p, a)  # a perceptron's output
     slope[0] = e - t
     return vabs(e - t) * vabs(p)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from fastnn.graph.tensor import Tensor, apply, apply_all, is_symbolic
+from fastnn.graph.tensor import Symbol, Tensor, apply, apply_all
 from fastnn.ops._dispatch import Operand, as_array, dispatch, expect_floats
 from fastnn.ops.reduction import mean, rank
 from fastnn.ops.softmax import log_softmax_reference
@@ -253,7 +253,7 @@ def cross_entropy(logits: Operand, labels: Operand, *, weights: Operand | None =
     """
     smoothing = _check_smoothing("cross_entropy", label_smoothing)
     positions: tuple[int, ...] = ()
-    if not is_symbolic(logits):
+    if not isinstance(logits, Symbol):
         labels = as_array(labels, "labels")
         if labels.ndim == rank(logits) - 1:
             if labels.dtype.kind not in "iu":
