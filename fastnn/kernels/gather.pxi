@@ -117,7 +117,7 @@ cdef inline int move_share(const Rows *rows, int64_t n, int thread, int n_thread
     return move_as(rows, <real *> target, first, last)
 
 
-cdef int gather(const Instruction *instruction, int thread, int n_threads) noexcept nogil:
+cdef int gather_rows(const Instruction *instruction, int thread, int n_threads) noexcept nogil:
     """batch[i] = source[index[start + i]] * scale, or source[start + i] where there is no index.
 
     Operands: batch[n, ...]; source[rows, ...], index[total] or absent. Integer 0: column of `start`. Number 0: scale.
@@ -134,7 +134,7 @@ cdef int gather(const Instruction *instruction, int thread, int n_threads) noexc
     return move_share(&rows, rows.target.shape[0], thread, n_threads)
 
 
-cdef int collect(const Instruction *instruction, int thread, int n_threads) noexcept nogil:
+cdef int collect_rows(const Instruction *instruction, int thread, int n_threads) noexcept nogil:
     """result[start + i] = batch[i]; the result's other rows stay as they are.
 
     Operands: result[total, ...]; batch[n, ...]. Integer 0: column of `start`.
