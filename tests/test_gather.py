@@ -9,6 +9,8 @@ from fastnn.graph.tensor import Graph
 from fastnn.kernels import executor
 from fastnn.program import OPERATIONS, Extent, Spec
 
+pytestmark = pytest.mark.kernel
+
 SOURCES = ["float32", "float64", "int32", "int64", "uint8"]
 FLOATS = ["float32", "float64"]
 VIEWS = {

@@ -9,6 +9,8 @@ from fastnn.kernels import executor
 from fastnn.ops.random import philox, rounds
 from fastnn.program import OPERATIONS
 
+pytestmark = pytest.mark.kernel
+
 FLOATS = ["float32", "float64"]
 BLOCK = 4 * 8  # the widest level's words in flight
 CHUNK = 512

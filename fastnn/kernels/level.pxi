@@ -24,16 +24,19 @@ include "tile.pxi"
 include "product.pxi"
 include "record.pxi"
 include "gather.pxi"
+include "update.pxi"
 
 KERNELS = {
     "argmax": <size_t> <void *> argmax,
     "binary": <size_t> <void *> binary,
     "broadcast": <size_t> <void *> broadcast,
+    "clip_scale": <size_t> <void *> clip_scale,
     "collect": <size_t> <void *> collect_rows,
     "concatenate": <size_t> <void *> concatenate,
     "copy": <size_t> <void *> copy,
     "cross_entropy": <size_t> <void *> cross_entropy,
     "dropout": <size_t> <void *> dropout,
+    "fill": <size_t> <void *> fill,
     "gather": <size_t> <void *> gather_rows,
     "max_gradient": <size_t> <void *> max_gradient,
     "permute": <size_t> <void *> permute,
@@ -46,7 +49,10 @@ KERNELS = {
     "slope": <size_t> <void *> slope,
     "softmax": <size_t> <void *> softmax,
     "softmax_gradient": <size_t> <void *> softmax_gradient,
+    "squares": <size_t> <void *> squares,
     "unary": <size_t> <void *> unary,
+    "update": <size_t> <void *> update,
+    "update_adam": <size_t> <void *> update_adam,
     "where": <size_t> <void *> where,
 }
 

@@ -59,16 +59,19 @@ from fastnn.ops.random import dropout
 from fastnn.ops.reduction import argmax, broadcast_to, max, mean, norm_squared, sum
 from fastnn.ops.shape import concatenate, flatten, reshape, transpose
 from fastnn.ops.softmax import log_softmax, softmax
+from fastnn.ops.update import accumulate, clip_scale, fill, update
 
 __all__ = [
     "ACTIVATIONS",
     "absolute",
+    "accumulate",
     "activate",
     "add",
     "argmax",
     "as_array",
     "binary_cross_entropy",
     "broadcast_to",
+    "clip_scale",
     "collect",
     "concatenate",
     "cross_entropy",
@@ -78,6 +81,7 @@ __all__ = [
     "equal",
     "erf",
     "exp",
+    "fill",
     "flatten",
     "gather",
     "gelu",
@@ -120,5 +124,6 @@ __all__ = [
     "sum",
     "tanh",
     "transpose",
+    "update",
     "where",
 ]
