@@ -7,7 +7,6 @@ Trainer's business: `fit` makes one and keeps it.
 from __future__ import annotations
 
 import copy
-import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,6 +18,7 @@ from fastnn.feed import as_input_arrays, count_rows
 from fastnn.graph.explain import explain
 from fastnn.graph.plan import ALIGNMENT, Place, plan
 from fastnn.graph.tensor import Graph, Tensor, apply
+from fastnn.kernels.executor import Exclusive
 from fastnn.layers.base import ROWS, Input, InputLayer, Layer, Parameter, Wire, as_shape
 from fastnn.program import FLOATS, Extent, Program
 from fastnn.trainer import History, Trainer
@@ -60,7 +60,7 @@ class Network:
         _claim_layers(self.layers)
         _name_layers(self.layers)
         self.trainer: Trainer | None = None
-        self.training_lock = threading.Lock()
+        self.training_lock = Exclusive()
         self._programs: dict[Any, Any] = {}
         self._allocate()
 
@@ -415,7 +415,7 @@ class Network:
         self.__dict__.update(state)
         self._backend = backends.get(backend)
         self.block = self._backend.block(self.block_size, self.dtype)
-        self.training_lock = threading.Lock()
+        self.training_lock = Exclusive()
         self._programs = {}
         self.trainer = None
         self.set_weights(weights)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import platform
 import sys
-import warnings
+import threading
 from pathlib import Path
 from typing import Any
+
+import threadpoolctl
 
 from fastnn import kernels
 from fastnn._version import __version__
@@ -100,18 +102,36 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def _after_fork() -> None:
-    """In a forked child: OpenMP's threads are gone, so run serially, and say so once."""
-    executor.after_fork_in_child()
-    if executor.is_serial_child():
-        warnings.warn(
-            "fastnn runs on one thread in this process: it was forked from one that had used threads, which do not "
-            "survive a fork; use the 'spawn' or 'forkserver' start method for more",
-            RuntimeWarning,
-            stacklevel=2,
-        )
+def _note_openmp_default() -> None:
+    """OpenMP's number of threads is each thread's own: only a fresh one can tell what it is where nobody has set it."""
+    fresh = threading.Thread(target=executor.set_process_default)
+    fresh.start()
+    fresh.join()
+
+
+class _Controller(threadpoolctl.LibController):
+    """Makes `threadpoolctl.threadpool_limits` win over `set_num_threads` while it is open."""
+
+    user_api = "openmp"
+    internal_api = "fastnn"
+    filename_prefixes = ("executor.",)
+    check_symbols = ("fastnn_executor",)
+
+    def get_num_threads(self) -> int:
+        """Threads of a run that starts now."""
+        return executor.threads_to_restore()
+
+    def set_num_threads(self, num_threads: int) -> None:
+        """Opens or closes a limit."""
+        executor.limit_threads(num_threads, threading.current_thread() is threading.main_thread())
+
+    def get_version(self) -> str:
+        """The package's."""
+        return __version__
 
 
 executor.set_cpu_quota(cpu_quota())
+_note_openmp_default()
+threadpoolctl.register(_Controller)
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+    os.register_at_fork(after_in_child=executor.after_fork_in_child)

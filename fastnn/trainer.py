@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from fastnn import losses as losses_module
 from fastnn import metrics as metrics_module
 from fastnn import optimizers, saving
-from fastnn.backends import InterruptedRun
 from fastnn.feed import Samples, as_samples
 from fastnn.graph.explain import explain
 from fastnn.step import Kind, segments, trace_step
@@ -82,13 +81,22 @@ class Trainer:
         self.learning_rates = dict(learning_rates or {})
         self.history = History()
         self.epoch = 0  # epochs finished
-        self.steps = 0  # updates made
+        self._updates = np.zeros(1, np.int64)  # counted by the code that makes them
         self.stopping = False
         backend = network._backend
         self._state = backend.block(self.optimizer.n_states * network.block_size, network.dtype)
         self._gradients = backend.block(network.block_size, network.dtype)
         self._runners: dict[Any, Any] = {}
         self._rate_scales = self._find_rate_scales()
+
+    @property
+    def steps(self) -> int:
+        """Updates made."""
+        return int(self._updates[0])
+
+    @steps.setter
+    def steps(self, number: int) -> None:
+        self._updates[0] = number
 
     # ------------------------------------------------------------------------------------------ set-up
 
@@ -180,9 +188,9 @@ class Trainer:
         """
         samples = self._samples(x, y, sample_weight)
         runner = self._runner(samples, Kind(_capacity(samples.n), learn="update"))
-        table = self._table(runner, np.array([samples.n]), np.zeros(1, np.int64))
-        with self._exclusive():
-            self._run(runner, table, samples.bound(), updates=True)
+        with self.network.training_lock:
+            table = self._table(runner, np.array([samples.n]), np.zeros(1, np.int64))
+            runner.run(table, samples.bound(), self._updates)
         return float(table[0, runner.program.slots.index("loss")])
 
     def gradients(self, x: Any, y: Any, sample_weight: Any = None) -> dict[str, NDArray[Any]]:
@@ -192,26 +200,11 @@ class Trainer:
         """
         samples = self._samples(x, y, sample_weight)
         runner = self._runner(samples, Kind(_capacity(samples.n), learn="gradients"))
-        table = self._table(runner, np.array([samples.n]), np.zeros(1, np.int64))
-        with self._exclusive():
-            self._run(runner, table, samples.bound(), updates=False)
+        with self.network.training_lock:
+            table = self._table(runner, np.array([samples.n]), np.zeros(1, np.int64))
+            runner.run(table, samples.bound())
             return {parameter.name: self.network._view(parameter, self._gradients).copy()
                     for layer in self.network.layers for parameter in layer.parameters if layer.trainable}  # fmt: skip
-
-    def _run(self, runner: Any, table: NDArray[np.float64], arrays: Mapping[str, Any], *, updates: bool) -> None:
-        """Runs all steps of a table; counts the updates even if it is interrupted."""
-        done = 0
-        try:
-            done = runner.run(table, arrays)
-        except InterruptedRun as interruption:
-            done = interruption.done
-            raise (interruption.__cause__ or interruption) from None
-        finally:
-            if updates:
-                self.steps += done
-
-    def _exclusive(self) -> _Exclusive:
-        return _Exclusive(self.network)
 
     # ------------------------------------------------------------------------------------------ epochs
 
@@ -291,7 +284,7 @@ class Trainer:
                 samples = self._samples(*batch)
                 runner = self._runner(samples, Kind(_capacity(samples.n), learn="update"))
                 table = self._table(runner, np.array([samples.n]), np.zeros(1, np.int64))
-                self._run(runner, table, samples.bound(), updates=True)
+                runner.run(table, samples.bound(), self._updates)
                 loss = float(table[0, runner.program.slots.index("loss")])
                 total, rows = total + loss * samples.n, rows + samples.n
                 progress.advance(1, loss)
@@ -330,7 +323,7 @@ class Trainer:
         """The loop over epochs, with everything that happens between them."""
         watchers = [each for each in callbacks if each.watches_batches]
         self.stopping = False
-        with self._exclusive():
+        with self.network.training_lock:
             for each in callbacks:
                 each.on_fit_begin(self)
             try:
@@ -377,7 +370,7 @@ class Trainer:
         while done < len(table) and not self.stopping:
             stop = done + 1 if watchers else min(len(table), done + size)
             began = time.perf_counter()
-            self._run(runner, table[done:stop], arrays, updates=True)
+            runner.run(table[done:stop], arrays, self._updates)
             seconds = time.perf_counter() - began
             size = max(1, min(2 * size + 16, int((stop - done) * SLICE_SECONDS / max(seconds, 1e-9))))
             progress.advance(stop - done, float(losses[stop - 1]))
@@ -415,7 +408,7 @@ class Trainer:
         table = self._table(runner, rows, starts)
         kept = self._collectors(samples.n) if measured else []
         arrays = samples.bound() | {f"output:prediction{i}": array for i, array in enumerate(kept)}
-        self._run(runner, table, arrays, updates=False)
+        runner.run(table, arrays)
         losses = table[:, runner.program.slots.index("loss")]
         numbers = {"loss": float(np.sum(losses * rows) / samples.n)}
         return numbers | _measure(measured, samples.targets, kept, slice(None))
@@ -449,20 +442,6 @@ class Trainer:
             As `fastnn.load`; also if the file holds a network without a trainer.
         """
         return saving.read_trainer(path, cls, custom_objects or {}, backend)
-
-
-class _Exclusive:
-    """Holds a network for training; a second training at the same time is an error, not a wait."""
-
-    def __init__(self, network: Network) -> None:
-        self.lock = network.training_lock
-
-    def __enter__(self) -> None:
-        if not self.lock.acquire(blocking=False):
-            raise RuntimeError("this network is being trained already, by another thread or from within a callback")
-
-    def __exit__(self, *_: object) -> None:
-        self.lock.release()
 
 
 class _Progress:

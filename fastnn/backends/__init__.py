@@ -22,11 +22,12 @@ class Runner(Protocol):
 
     program: Program
 
-    def run(self, table: NDArray[np.float64], arrays: Mapping[str, Any]) -> int:
+    def run(self, table: NDArray[np.float64], arrays: Mapping[str, Any], done: NDArray[np.int64] | None = None) -> int:
         """Runs one step for each row of the table; `arrays` are bound to the blocks of these names.
 
-        Returns the number of steps done, all of them unless an exception is raised. Slots that instructions write are
-        found in the table afterwards.
+        Returns the number of steps done, all of them unless an exception is raised; a signal handler's comes through
+        between two instructions before the commit point. Slots that instructions write are found in the table
+        afterwards. Each finished step adds 1 to `done` in the same breath, so that it is true after an exception too.
         """
         ...
 
@@ -58,14 +59,6 @@ class StepError(RuntimeError):
 
     def __init__(self, message: str, done: int) -> None:
         super().__init__(message)
-        self.done = done
-
-
-class InterruptedRun(BaseException):
-    """A signal handler raised while a run was under way; `__cause__` is what it raised, `done` the steps finished."""
-
-    def __init__(self, done: int) -> None:
-        super().__init__(f"interrupted after {done} steps")
         self.done = done
 
 

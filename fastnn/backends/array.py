@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastnn.backends import StepError
+from fastnn.graph.plan import LASTING
 from fastnn.program import Buffer, Extent, Instruction, Program
 
 
@@ -68,7 +69,7 @@ class ArrayRunner:
         self.program = program
         self._blocks = blocks
 
-    def run(self, table: NDArray[np.float64], arrays: Mapping[str, Any]) -> int:
+    def run(self, table: NDArray[np.float64], arrays: Mapping[str, Any], done: NDArray[np.int64] | None = None) -> int:
         """Runs one step for each row of the table; see `Runner`.
 
         Raises
@@ -77,14 +78,16 @@ class ArrayRunner:
             If an operation refused its operands (a label or an index out of range).
         """
         program = self.program
+        counter = np.zeros(1, np.int64) if done is None else done
         arena = self.xp.zeros(program.arena_size, np.uint8)
         blocks = {**self._blocks, **{name: self.xp.asarray(array) for name, array in arrays.items()}, "arena": arena}
         for step, row in enumerate(table):
             run = dict(zip(program.slots, row.tolist(), strict=True))
             extents = {extent: int(run[extent.name]) for extent in program.extents}
             try:
-                for instruction in program.instructions:
+                for instruction in program.instructions[: program.commit]:
                     self._execute(instruction, blocks, extents, run)
+                self._commit(blocks, extents, run, counter)
             except IndexError as problem:
                 raise StepError(str(problem), step) from problem
             row[:] = [float(run[name]) for name in program.slots]
@@ -92,6 +95,23 @@ class ArrayRunner:
             if self.xp is not np and name.startswith("output:"):
                 array[...] = self.xp.asnumpy(blocks[name])
         return len(table)
+
+    def _commit(
+        self, blocks: Mapping[str, Any], extents: Mapping[Extent, int], run: dict[str, float],
+        counter: NDArray[np.int64],
+    ) -> None:  # fmt: skip
+        """The part of a step that changes parameters and state: all of it, or none if Ctrl-C comes in between."""
+        before = {name: block.copy() for name, block in self._blocks.items() if name in LASTING}
+        made = int(counter[0])
+        try:
+            for instruction in self.program.instructions[self.program.commit :]:
+                self._execute(instruction, blocks, extents, run)
+            counter[0] = made + 1
+        except BaseException:
+            for name, block in before.items():
+                self._blocks[name][...] = block
+            counter[0] = made
+            raise
 
     def _execute(self, instruction: Instruction, blocks: Mapping[str, Any], extents: Mapping[Extent, int],
                  run: dict[str, float]) -> None:  # fmt: skip

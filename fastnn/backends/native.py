@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastnn import kernels
-from fastnn.backends import InterruptedRun, StepError
+from fastnn.backends import StepError
 from fastnn.graph.plan import ALIGNMENT, is_serial
 from fastnn.kernels import executor
 from fastnn.program import TYPE_CODES, Buffer, Extent, Instruction, Program, status_message
@@ -59,16 +59,16 @@ class NativeRunner:
         self._described = [self._describe(instruction) for instruction in program.instructions]
         self._idle: list[Any] = []
 
-    def run(self, table: NDArray[np.float64], arrays: Mapping[str, Any]) -> int:
+    def run(self, table: NDArray[np.float64], arrays: Mapping[str, Any], done: NDArray[np.int64] | None = None) -> int:
         """Runs one step for each row of the table, without the GIL; see `Runner`.
 
         Raises
         ------
         StepError
             If a kernel refused its operands (a label or an index out of range).
-        InterruptedRun
-            If a signal handler raised.
         """
+        counter = np.zeros(1, np.int64) if done is None else done
+        before = int(counter[0])
         try:
             machine = self._idle.pop()
         except IndexError:
@@ -76,14 +76,12 @@ class NativeRunner:
         try:
             for name in self._bound:
                 machine.bind(self._block_numbers[name], arrays[name])
-            status, done = machine.run(table)
+            status = machine.run(table, counter)
         finally:
             self._idle.append(machine)
-        if status == 0:
-            return done
-        if isinstance(status, BaseException):
-            raise InterruptedRun(done) from status
-        raise StepError(status_message(status), done)
+        if status:
+            raise StepError(status_message(status), int(counter[0]) - before)
+        return len(table)
 
     def _make_executor(self) -> Any:
         program = self.program

@@ -4,10 +4,10 @@ The kernels themselves live in the level modules and arrive here as addresses. E
 happens before and after a run; inside, no interpreter, no allocation and no lock.
 """
 
-from cpython.exc cimport PyErr_CheckSignals
-from libc.stdint cimport int32_t, int64_t, uintptr_t
+from libc.stdint cimport int64_t, uintptr_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
+from posix.unistd cimport getpid
 
 cimport numpy as cnp
 from cython.parallel cimport parallel
@@ -17,6 +17,8 @@ from fastnn.kernels.instruction cimport (
     TYPE_INT32, TYPE_INT64, TYPE_UINT8, Instruction, Kernel, Operand,
 )
 
+import warnings
+
 import numpy as np
 
 cnp.import_array()
@@ -24,7 +26,6 @@ cnp.import_array()
 cdef extern from "openmp.h":
     enum: FASTNN_HAS_OPENMP
     int omp_get_max_threads() noexcept nogil
-    void omp_set_num_threads(int n) noexcept nogil
     int omp_get_thread_num() noexcept nogil
     int omp_get_num_threads() noexcept nogil
     void team_barrier() noexcept nogil
@@ -45,17 +46,22 @@ cdef enum: MAX_BLOCKS = 64
 
 cdef int cpu_quota = 0                # set from cgroups by set_cpu_quota; 0: none
 cdef int requested_threads = 0        # by set_num_threads; 0: nobody asked
-cdef int request_number = 0
+cdef int main_limit = 0               # by a threadpoolctl context that is open in the main thread; 0: none
 cdef int process_default = omp_get_max_threads()
 cdef int running_executors = 0
 cdef int threads_were_used = 0
-cdef int forked_child = 0
+cdef enum: FORKED = 1, FORKED_AND_TOLD = 2
+cdef int forked_child = 0             # or one of these
 
 cdef extern from *:
     """
-    static __thread int request_seen = 0; /* the last set_num_threads that this thread has taken over */
+    static __thread int own_limit = 0;     /* by a threadpoolctl context open in this Python thread; 0: none */
+    static __thread int own_unlimited = 0; /* what threadpoolctl was told before, and will set back */
+    static __thread int own_default = 0;   /* OpenMP's number when set_num_threads was called in this Python thread */
     """
-    int request_seen
+    int own_limit
+    int own_unlimited
+    int own_default
 
 
 def set_cpu_quota(int cpus):
@@ -64,31 +70,56 @@ def set_cpu_quota(int cpus):
     cpu_quota = cpus
 
 
+def set_process_default():
+    """Notes OpenMP's number for threads in which nobody has set one; to be called in a fresh one."""
+    global process_default
+    process_default = omp_get_max_threads()
+
+
 def set_threads(int n):
-    """Asks for n threads, in every Python thread, from now on."""
-    global requested_threads, request_number, request_seen
+    """Asks for n threads, in every Python thread, from now on; OpenMP's own setting stays as it is."""
+    global requested_threads, own_default
     requested_threads = n
-    request_number += 1
-    request_seen = request_number
-    omp_set_num_threads(n)
+    if not own_limit:
+        own_default = omp_get_max_threads()
+
+
+def threads_to_restore() -> int:
+    """The number of threads now, which threadpoolctl notes before it opens a context in this Python thread."""
+    global own_unlimited
+    if not own_limit:
+        own_unlimited = threads()
+    return own_limit or own_unlimited
+
+
+def limit_threads(int n, bint in_main_thread):
+    """What threadpoolctl sets on opening a context in this Python thread, and sets back on closing it.
+
+    One that is open in the main thread holds for threads without one of their own, too.
+    """
+    global own_limit, main_limit
+    own_limit = 0 if n == own_unlimited else n
+    if in_main_thread:
+        main_limit = own_limit
 
 
 cpdef int threads() noexcept:
     """How many threads a run that starts now, in this Python thread, may use.
 
-    OpenMP's own setting decides, read anew at each call, so that threadpoolctl and OMP_NUM_THREADS govern it. A thread
-    that was started after set_num_threads has OpenMP's default: it takes the request over, once.
+    In order: a threadpoolctl context open here; OpenMP's number in this thread, where somebody has changed it; a
+    context open in the main thread; set_num_threads; OpenMP's default, within the cgroup's quota.
     """
-    global request_seen
+    cdef int number
     if forked_child:
         return 1
-    if request_seen != request_number:
-        request_seen = request_number
-        if omp_get_max_threads() == process_default:
-            omp_set_num_threads(requested_threads)
-    if requested_threads == 0 and cpu_quota > 0:
-        return max(1, min(omp_get_max_threads(), cpu_quota))
-    return omp_get_max_threads()
+    if own_limit:
+        return own_limit
+    number = omp_get_max_threads()
+    if number != (own_default or process_default):
+        return number
+    if main_limit or requested_threads:
+        return main_limit or requested_threads
+    return min(number, cpu_quota) if cpu_quota else number
 
 
 def after_fork_in_child():
@@ -96,12 +127,36 @@ def after_fork_in_child():
     global forked_child, running_executors
     running_executors = 0
     if threads_were_used:
-        forked_child = 1
+        forked_child = FORKED
 
 
-def is_serial_child() -> bool:
-    """Whether this process was forked from one that had used threads, and so runs on one."""
-    return bool(forked_child)
+cdef int tell_of_fork() except -1:
+    """Says, once in a forked process, why it runs on one thread."""
+    global forked_child
+    if forked_child == FORKED:
+        forked_child = FORKED_AND_TOLD
+        warnings.warn(
+            "fastnn runs on one thread in this process: it was forked from one that had used threads, which do not "
+            "survive a fork; use the 'spawn' or 'forkserver' start method for more", RuntimeWarning, stacklevel=2)
+    return 0
+
+
+cdef class Exclusive:
+    """Held by at most one training at a time; asking for it while it is held is an error, not a wait.
+
+    Compiled, so that no signal's exception can come between taking it and the `with` block, which gives it back.
+    """
+
+    cdef int holder            # process id, 0: free; a forked child does not inherit it
+
+    def __enter__(self):
+        cdef int process = getpid()
+        if self.holder == process:
+            raise RuntimeError("this network is being trained already, by another thread or from within a callback")
+        self.holder = process
+
+    def __exit__(self, *raised):
+        self.holder = 0
 
 
 # ---------------------------------------------------------------------------------------------------- one call
@@ -180,6 +235,10 @@ def call(size_t kernel, tuple operands, int n_outputs, tuple integers=(), tuple 
             bind_array(&instruction.operand[i], operands[i])
     fill_attributes(&instruction, integers, numbers)
     team = n_threads if n_threads > 0 else threads_for(work, threads()) if work >= 2 * THREAD_GRAIN else 1
+    if forked_child:
+        team = 1
+        if work >= 2 * THREAD_GRAIN:
+            tell_of_fork()
     instruction.run = NULL if run is None else <const double *> cnp.PyArray_DATA(run)
     instruction.scratch = NULL
     instruction.scratch_size = 0
@@ -332,7 +391,7 @@ cdef int run_alone(Plan *plan, double *table, int64_t n_steps, int64_t *done) no
             if status != KERNEL_OK:
                 return status
         memcpy(row, plan.row, plan.n_slots * sizeof(double))
-        done[0] = step + 1
+        done[0] += 1
     return KERNEL_OK
 
 
@@ -367,7 +426,7 @@ cdef void run_member(Plan *plan, double *table, int64_t n_steps, int64_t *done) 
             instruction = &plan.instructions[i]
             if instruction.barrier and meet(plan, &parity) != KERNEL_OK:
                 return
-            if thread == 0 and i < plan.commit:
+            if thread == 0 and i < plan.commit and shared_read(&plan.status[parity]) == KERNEL_OK:
                 status = poll(plan, &work, instruction.work)
                 if status != KERNEL_OK:
                     shared_write(&plan.status[parity], status)
@@ -379,7 +438,7 @@ cdef void run_member(Plan *plan, double *table, int64_t n_steps, int64_t *done) 
             return
         if thread == 0:
             memcpy(row, plan.row, plan.n_slots * sizeof(double))
-            done[0] = step + 1
+            done[0] += 1
 
 
 cdef void run_team(Plan *plan, double *table, int64_t n_steps, int64_t *done, int team) noexcept nogil:
@@ -409,7 +468,7 @@ cdef class Executor:
     """
 
     cdef Plan plan
-    cdef list blocks, scratch_sizes, bound_places
+    cdef list blocks, bound, scratch_sizes, bound_places
     cdef object scratch
 
     def __cinit__(self):
@@ -420,6 +479,7 @@ cdef class Executor:
         cdef Instruction *instruction
         cdef Operand *operand
         self.blocks = list(blocks)
+        self.bound = [number for number, block in enumerate(blocks) if block is None and number != run_block]
         self.bound_places = [[] for _ in blocks]
         self.scratch_sizes = []
         plan = &self.plan
@@ -501,43 +561,49 @@ cdef class Executor:
         if self.plan.n_extents:
             self.plan.bound[0] = -1
 
-    def run(self, cnp.ndarray table):
-        """Runs one step for each row of the table; returns (status, steps done).
+    def run(self, cnp.ndarray table, cnp.ndarray done):
+        """Runs one step for each row of the table and returns KERNEL_OK or the reason why it stopped.
 
-        KERNEL_INTERRUPTED leaves Python's pending exception set by the signal handler: it is raised from here.
+        `done` holds one int64, to which each finished step adds 1 at once: it stays true whatever happens. The arrays
+        that were bound are let go of afterwards. What a signal handler raised is raised from here.
         """
-        cdef int64_t n_steps = table.shape[0], done = 0
+        cdef int64_t n_steps = table.shape[0]
         cdef double *rows = <double *> cnp.PyArray_DATA(table)
-        cdef int status, running, most
+        cdef int64_t *counter = <int64_t *> cnp.PyArray_DATA(done)
+        cdef int status = KERNEL_OK
         cdef Plan *plan = &self.plan
         if table.descr.type_num != cnp.NPY_FLOAT64 or table.ndim != 2 or table.shape[1] != plan.n_slots:
             raise ValueError(f"the run table must be float64 with {plan.n_slots} columns")
         if not cnp.PyArray_IS_C_CONTIGUOUS(table):
             raise ValueError("the run table must be contiguous")
+        if done.descr.type_num != cnp.NPY_INT64 or done.size != 1:
+            raise ValueError("the counter of steps must be one int64")
         if n_steps == 0:
-            return KERNEL_OK, 0
-        running = shared_add(&running_executors, 1)
-        most = max(1, threads() // running)
-        plan.member_limit = most
-        plan.status[0] = plan.status[1] = KERNEL_OK
-        plan.last_poll = seconds_now()
-        self.make_scratch(most)
-        bind_extents(plan, rows)
+            return KERNEL_OK
+        tell_of_fork()
+        plan.member_limit = max(1, threads() // shared_add(&running_executors, 1))
         try:
+            plan.status[0] = plan.status[1] = KERNEL_OK
+            plan.last_poll = seconds_now()
+            self.make_scratch(plan.member_limit)
+            bind_extents(plan, rows)
             if plan.largest_team == 1:
                 with nogil:
-                    status = run_alone(plan, rows, n_steps, &done)
+                    status = run_alone(plan, rows, n_steps, counter)
             else:
                 mark_threads_used()
                 with nogil:
-                    run_team(plan, rows, n_steps, &done, plan.largest_team)
+                    run_team(plan, rows, n_steps, counter, plan.largest_team)
                 status = plan.status[0] or plan.status[1]
+            # The handler raised inside `poll` and left its exception set; nothing may run before it is fetched.
+            raised = fetch_raised() if status == KERNEL_INTERRUPTED else None
         finally:
             shared_add(&running_executors, -1)
-        if status == KERNEL_INTERRUPTED:
-            # The handler raised inside `poll` and left its exception set: report the steps done with it.
-            return interrupted_with(status), done
-        return status, done
+            for block in self.bound:
+                self.blocks[block] = None
+        if raised is not None:
+            raise raised
+        return status
 
     cdef make_scratch(self, int n_threads):
         """Gives each thread of each instruction its scratch memory: all instructions use the same, one at a time."""
@@ -568,7 +634,3 @@ cdef extern from *:
     }
     """
     object fetch_raised()
-
-
-cdef interrupted_with(int status):
-    return fetch_raised()

@@ -13,11 +13,14 @@ static void team_barrier(void) {
 #else
 #define FASTNN_HAS_OPENMP 0
 static int omp_get_max_threads(void) { return 1; }
-static void omp_set_num_threads(int n) { (void)n; }
 static int omp_get_thread_num(void) { return 0; }
 static int omp_get_num_threads(void) { return 1; }
 static void team_barrier(void) {}
 #endif
+
+/* By this name threadpoolctl knows the library: see fastnn/runtime.py. */
+__attribute__((visibility("default"))) extern const int fastnn_executor;
+const int fastnn_executor = 1;
 
 static int shared_read(const int *word) { return __atomic_load_n(word, __ATOMIC_ACQUIRE); }
 static void shared_write(int *word, int value) { __atomic_store_n(word, value, __ATOMIC_RELEASE); }
