@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from fastnn.graph.tensor import apply, apply_all, is_symbolic
+from fastnn.graph.tensor import Symbol, apply, apply_all
 from fastnn.ops._dispatch import Array, Operand, as_array, dispatch, execute, expect_floats, specs_of
 from fastnn.ops._elementwise import COMBINATIONS
 from fastnn.program import FLOATS, OPERATIONS, Attributes, Kernel, Operation, Spec, register
@@ -212,7 +212,7 @@ def update(rule: str, parameter: Any, states: Sequence[Any], gradient: Operand, 
         "rate_scale": float(rate_scale), "weight_decay": float(weight_decay), "l1": float(l1), "l2": float(l2),
         "clip_value": clip_value, **numbers,
     }  # fmt: skip
-    if is_symbolic(parameter):
+    if isinstance(parameter, Symbol):
         if learning_rate is not None or step is not None:
             raise ValueError("update: in a trace learning_rate and step come from the run row")
         return apply_all(f"update_{rule}", gradient, scale, parameter, *states, **attributes)
@@ -324,7 +324,7 @@ def clip_scale(gradients: Sequence[Any], max_norm: float) -> Any:
         raise ValueError(f"clip_scale: max_norm must be above 0, got {max_norm!r}")
     if not gradients:
         raise ValueError("clip_scale: there is no gradient")
-    traced = is_symbolic(gradients[0])
+    traced = isinstance(gradients[0], Symbol)
     slopes = list(gradients) if traced else [as_array(each, "gradient") for each in gradients]
     kinds = {np.dtype(each.dtype).name for each in slopes}
     if len(kinds) > 1 or not kinds <= set(FLOATS):
@@ -390,7 +390,7 @@ def fill(target: Any, value: float) -> Any:
     TypeError, ValueError
         If `target` is not a writeable array of floats.
     """
-    if is_symbolic(target):
+    if isinstance(target, Symbol):
         return apply("fill", target, value=float(value))
     return _in_place(OPERATIONS["fill"], [target], [], {"value": float(value)}, {})[0]
 
@@ -403,6 +403,6 @@ def accumulate(target: Any, x: Operand) -> Any:
     TypeError, ValueError
         If shapes or dtypes differ, or `target` is not a writeable array of floats.
     """
-    if is_symbolic(target) or is_symbolic(x):
+    if isinstance(target, Symbol) or isinstance(x, Symbol):
         return apply("accumulate", x, target)
     return _in_place(OPERATIONS["accumulate"], [target], [x], {}, {})[0]
