@@ -424,7 +424,7 @@ class Trainer:
              for shape, loss in zip(network.output_shapes, self.losses, strict=True)]  # fmt: skip
         samples = self._samples(tuple(x), tuple(y))
         runner = self._runner(samples, Kind(batch_size, shuffled=True, learn="update"))
-        return explain(runner.program, title=f"training step, batches of up to {batch_size}, {self.optimizer}")
+        return explain(runner.program, title=f"training step, batches of up to {batch_size}, {type(self.optimizer).__name__}")
 
     # ------------------------------------------------------------------------------------------ keeping
 

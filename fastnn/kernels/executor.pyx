@@ -36,7 +36,7 @@ cdef extern from "openmp.h":
 
 HAS_OPENMP = bool(FASTNN_HAS_OPENMP)
 
-cdef double THREAD_GRAIN = 8000.0     # nanoseconds of work that pay for waking one more thread
+cdef double THREAD_GRAIN = 20000.0    # nanoseconds of work for each thread that make a team worth its barriers
 cdef double POLL_WORK = 200000.0      # look at the clock after about this many nanoseconds of work ...
 cdef double POLL_SECONDS = 0.05       # ... and at pending signals this often
 cdef enum: MAX_BLOCKS = 64
