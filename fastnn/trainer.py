@@ -360,9 +360,7 @@ class Trainer:
         arrays = samples.bound()
         order = np.arange(samples.n)
         if shuffle:
-            seeds = np.random.SeedSequence([self.network.seed, self.epoch])
-            order = np.random.Generator(np.random.Philox(seeds)).permutation(samples.n)
-            arrays["input:index"] = order
+            arrays["input:index"] = order = epoch_order(self.network.seed, self.epoch, samples.n)
         kept = self._collectors(samples.n) if measured else []
         arrays |= {f"output:prediction{i}": array for i, array in enumerate(kept)}
         losses = table[:, runner.program.slots.index("loss")]
@@ -479,6 +477,12 @@ def _measure(measured: Sequence[tuple[str, Any]], targets: Sequence[NDArray[Any]
             label = name if len(predictions) == 1 else f"{name}_{i + 1}"
             found[label] = float(metric(target, prediction[: len(target)]))
     return found
+
+
+def epoch_order(seed: int, epoch: int, n: int) -> NDArray[np.int64]:
+    """The order in which `fit` goes through n rows: it depends on the network's seed and the epoch's number alone."""
+    seeds = np.random.SeedSequence([seed, epoch])
+    return np.random.Generator(np.random.Philox(seeds)).permutation(n)
 
 
 def _capacity(rows: int) -> int:

@@ -1,0 +1,105 @@
+"""pytest's side of the benchmarks: options, fixtures, facts about the machine, and the tables at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import pytest
+
+import fastnn
+from bench.harness import Bar, Ledger, limited, processors
+from bench.peak import Peak, bandwidth
+from fastnn import runtime
+
+LEDGER = pytest.StashKey[Ledger]()
+PACKAGES = ("numpy", "torch")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Options of `pytest bench`."""
+    group = parser.getgroup("fastnn's benchmarks")
+    group.addoption("--enforce-bars", action="store_true", help="a missed bar fails its test")
+    group.addoption("--rounds", type=int, default=20, help="rounds of each race (default 20)")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """A fresh ledger."""
+    config.stash[LEDGER] = Ledger()
+
+
+@pytest.fixture
+def rounds(pytestconfig: pytest.Config) -> int:
+    """How many rounds a race has."""
+    return int(pytestconfig.getoption("rounds"))
+
+
+@pytest.fixture
+def ledger(pytestconfig: pytest.Config) -> Ledger:
+    """Where times are written down."""
+    return pytestconfig.stash[LEDGER]
+
+
+@pytest.fixture
+def judge(pytestconfig: pytest.Config, benchmark: Any) -> Iterator[Callable[..., None]]:
+    """`judge(what, measured, required, unit)` writes a bar down; at the end, with --enforce-bars, a miss fails."""
+    found: list[Bar] = []
+
+    def write_down(*values: Any, **options: Any) -> None:
+        found.append(Bar(*values, **options))
+
+    yield write_down
+    pytestconfig.stash[LEDGER].bars += found
+    benchmark.extra_info["bars"] = [
+        {"what": bar.what, "measured": bar.measured, "required": bar.required, "unit": bar.unit, "met": bar.met}
+        for bar in found
+    ]
+    missed = [bar.what for bar in found if bar.met is False]
+    if missed and pytestconfig.getoption("enforce_bars"):
+        pytest.fail(f"missed: {'; '.join(missed)}")
+
+
+@pytest.fixture(params=[1, 2], ids=["1-thread", "2-threads"])
+def threads(request: pytest.FixtureRequest) -> Iterator[int]:
+    """The number of threads for everybody."""
+    if request.param > processors():
+        pytest.skip(f"needs {request.param} processors")
+    with limited(request.param):
+        yield request.param
+
+
+@pytest.fixture
+def peak(threads: int) -> Peak:
+    """The machine's arithmetic at full rate, on as many threads."""
+    return Peak(threads)
+
+
+def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: dict[str, Any]) -> None:
+    """Everything that a reader of the JSON needs to know about where it was made."""
+    machine_info["fastnn"] = runtime.config()
+    machine_info["versions"] = _versions()
+    machine_info["bytes_per_second"] = {str(n): bandwidth(n) for n in (1, 2) if n <= processors()}
+
+
+def _versions() -> dict[str, str]:
+    found = {"fastnn": fastnn.__version__}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """The tables: times, and what became of each bar."""
+    ledger = config.stash[LEDGER]
+    if ledger.bars or ledger.rows:
+        facts = runtime.config()
+        versions = ", ".join(f"{name} {number}" for name, number in _versions().items())
+        terminalreporter.section("fastnn's bars")
+        terminalreporter.write_line(f"{facts['processor']}, level {facts['level']}; {versions}")
+        terminalreporter.write_line("")
+        for line in ledger.lines():
+            terminalreporter.write_line(line)

@@ -1,0 +1,156 @@
+"""NumPy, as its experts write it: nothing is allocated in a step, and as few calls as the arithmetic needs.
+
+Arrays' own `dot` and `take` skip a layer of Python; `mode="clip"` lets `take` write straight into `out`. All parameters
+lie in one array, so that one subtraction updates them; the learning rate is multiplied into the loss's small gradient
+instead of all weights' gradients. Numbers are arrays without dimensions, which ufuncs need not convert.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.shapes import Data, NetworkShape
+
+NAME = "numpy"
+Array = NDArray[Any]
+ZERO, ONE = np.zeros((), np.float32), np.ones((), np.float32)
+
+
+def product(a: Array, b: Array, repeats: int) -> Callable[[], Array]:
+    """C = a b, into the same array each time."""
+    c = np.empty((a.shape[0], b.shape[1]), a.dtype)
+
+    def run() -> Array:
+        for _ in range(repeats):
+            a.dot(b, c)
+        return c
+
+    return run
+
+
+def _sigmoid(z: Array) -> None:
+    np.negative(z, z)
+    np.exp(z, z)
+    np.add(z, ONE, z)
+    np.reciprocal(z, z)
+
+
+def _sigmoid_slope(d: Array, a: Array, scratch: Array) -> None:
+    np.subtract(ONE, a, scratch)
+    np.multiply(scratch, a, scratch)
+    np.multiply(d, scratch, d)
+
+
+def _tanh(z: Array) -> None:
+    np.tanh(z, z)
+
+
+def _tanh_slope(d: Array, a: Array, scratch: Array) -> None:
+    np.multiply(a, a, scratch)
+    np.subtract(ONE, scratch, scratch)
+    np.multiply(d, scratch, d)
+
+
+def _relu(z: Array) -> None:
+    np.maximum(z, ZERO, out=z)
+
+
+def _relu_slope(d: Array, a: Array, scratch: Array) -> None:
+    np.sign(a, scratch)  # 0 or 1, in the right type at once
+    np.multiply(d, scratch, d)
+
+
+ACTIVATIONS: dict[str, tuple[Any, Any]] = {
+    "sigmoid": (_sigmoid, _sigmoid_slope),
+    "tanh": (_tanh, _tanh_slope),
+    "relu": (_relu, _relu_slope),
+    "": (None, None),
+}
+
+
+class Training:
+    """A network, trained by hand-written backpropagation."""
+
+    def __init__(self, shape: NetworkShape, data: Data, weights: list[Array]) -> None:
+        batch, out = shape.batch, shape.sizes[-1]
+        self.data, self.loss = data, shape.loss
+        self.parameters, views = _block(weights)
+        self.gradients, slopes = _block(weights)
+        self.views = views
+        self.x = np.empty((batch, shape.sizes[0]), np.float32)
+        self.y = np.empty((batch, *data.y.shape[1:]), data.y.dtype)
+        self.out_gradient = np.empty((batch, out), np.float32)
+        self.ones, self.rows = np.ones(batch, np.float32), np.arange(batch)
+        divisor = batch * out / 2 if shape.loss == "mse" else batch
+        self.step_size = np.array(shape.rate / divisor, np.float32)
+        self.loss_scale = {"quadratic": 0.5, "mse": 1 / out, "cross_entropy": 1.0}[shape.loss] / batch
+        self.forward, self.backward = [], []
+        a, d = self.x, None
+        for number, (_, units, activation) in enumerate(shape.layers):
+            w, b, dw, db = views[2 * number], views[2 * number + 1], slopes[2 * number], slopes[2 * number + 1]
+            bend, slope = ACTIVATIONS[activation]
+            z, dz = (np.empty((batch, units), np.float32) for _ in range(2))
+            if number == len(shape.layers) - 1:
+                dz = self.out_gradient
+            self.forward.append((a, w, b, z, bend))
+            self.backward.append((a.T, w.T, dw, db, z, dz, d, slope, np.empty_like(z)))
+            a, d = z, dz
+        self.backward.reverse()
+
+    def train(self, order: NDArray[np.int64]) -> float:
+        """Forward, backward, downhill, for each mini-batch."""
+        x, y, ones = self.x, self.y, self.ones
+        take_x, take_y = self.data.x.take, self.data.y.take
+        loss_gradient = self._cross_entropy if self.loss == "cross_entropy" else self._squares
+        total = 0.0
+        for batch in order:
+            take_x(batch, 0, x, "clip")
+            take_y(batch, 0, y, "clip")
+            for a, w, b, z, bend in self.forward:
+                a.dot(w, z)
+                np.add(z, b, z)
+                if bend:
+                    bend(z)
+            total += loss_gradient(z)
+            for a_turned, w_turned, dw, db, z, dz, da, slope, scratch in self.backward:
+                if slope:
+                    slope(dz, z, scratch)
+                a_turned.dot(dz, dw)
+                ones.dot(dz, db)
+                if da is not None:
+                    dz.dot(w_turned, da)
+            np.subtract(self.parameters, self.gradients, self.parameters)
+        return float(total) * self.loss_scale / len(order)
+
+    def _squares(self, out: Array) -> float:
+        d = self.out_gradient
+        np.subtract(out, self.y, d)
+        loss = np.vdot(d, d)
+        np.multiply(d, self.step_size, d)
+        return loss
+
+    def _cross_entropy(self, logits: Array) -> float:
+        d, labels = self.out_gradient, (self.rows, self.y)
+        np.subtract(logits, logits.max(1, keepdims=True), logits)
+        picked = logits[labels].sum()
+        np.exp(logits, d)
+        sums = d.sum(1, keepdims=True)
+        np.divide(d, sums, d)
+        d[labels] -= ONE
+        np.multiply(d, self.step_size, d)
+        return np.log(sums).sum() - picked
+
+    def weights(self) -> list[Array]:
+        """Copies, in order."""
+        return [view.copy() for view in self.views]
+
+
+def _block(weights: list[Array]) -> tuple[Array, list[Array]]:
+    """All weights in one array, and views of each."""
+    block = np.concatenate([w.ravel() for w in weights])
+    ends = np.cumsum([w.size for w in weights])
+    return block, [block[end - w.size : end].reshape(w.shape) for w, end in zip(weights, ends, strict=True)]

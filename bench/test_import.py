@@ -1,0 +1,41 @@
+"""What `import fastnn` costs over `import numpy`: whole processes, in pairs, the median of the differences."""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import fastnn
+from bench.shapes import IMPORT_MILLISECONDS
+
+HOME = str(Path(fastnn.__file__).resolve().parents[1])  # found from there, installed or not
+
+
+def import_seconds(module: str) -> float:
+    """Seconds of a process that does nothing but import."""
+    began = time.perf_counter()
+    subprocess.run([sys.executable, "-c", f"import {module}"], check=True, cwd=HOME)
+    return time.perf_counter() - began
+
+
+def test_import(rounds: int, judge: Callable[..., None], benchmark: Any) -> None:
+    numpy_times: list[float] = []
+    fastnn_times: list[float] = []
+    for module in ("fastnn", "numpy"):
+        import_seconds(module)  # into the page cache, and compiled to bytecode
+    benchmark.group = "import"
+    benchmark.pedantic(
+        lambda: fastnn_times.append(import_seconds("fastnn")),
+        setup=lambda: numpy_times.append(import_seconds("numpy")),
+        rounds=rounds,
+    )
+    pairs = zip(fastnn_times, numpy_times, strict=False)  # pytest-benchmark may add an untimed round
+    over = 1e3 * statistics.median(mine - theirs for mine, theirs in pairs)
+    times = {"fastnn": statistics.median(fastnn_times), "numpy": statistics.median(numpy_times)}
+    benchmark.extra_info |= {"milliseconds": {name: 1e3 * value for name, value in times.items()}}
+    judge("import fastnn, over import numpy", over, IMPORT_MILLISECONDS, "ms", at_most=True)

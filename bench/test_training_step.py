@@ -1,0 +1,81 @@
+"""Training steps inside `fit`: against NumPy, PyTorch and the clock."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench import peers, tolerances
+from bench.harness import Contestant, Ledger, Row, race, words
+from bench.peak import Peak
+from bench.peers import fastnn as ours
+from bench.shapes import NETWORKS, NetworkShape
+
+TURN_SECONDS = 0.03  # about how long a peer's turn takes; ours is a whole epoch
+
+
+class Laps:
+    """A peer's turns: so many steps each, on and on through a shuffled data set."""
+
+    def __init__(self, training: Any, order: Any) -> None:
+        self.training, self.order, self.at = training, order, 0
+        began = time.perf_counter()
+        training.train(order[:8])
+        self.steps = min(len(order), max(8, int(TURN_SECONDS * 8 / (time.perf_counter() - began))))
+
+    def turn(self) -> None:
+        """The next steps."""
+        if self.at + self.steps > len(self.order):
+            self.at = 0
+        self.training.train(self.order[self.at : self.at + self.steps])
+        self.at += self.steps
+
+
+def compared(shape: NetworkShape) -> tuple[ours.Training, list[Any]]:
+    """Everybody's training after the same few steps from the same start, checked to have got the same results."""
+    mine = ours.Training(shape, shape.data)
+    start = mine.weights()
+    others = [peer.Training(shape, shape.data, start) for peer in peers.available()]
+    order = mine.order(tolerances.COMPARED_STEPS)
+    loss = mine.fit(tolerances.COMPARED_STEPS)
+    for other in others:
+        losses = loss, other.train(order)
+        tolerances.check_training(start, mine.weights(), other.weights(), losses, shape.hidden, other.__module__)
+    return mine, others
+
+
+@pytest.mark.parametrize("shape", NETWORKS, ids=lambda shape: shape.name)
+def test_training_step(shape: NetworkShape, threads: int, peak: Peak, rounds: int, ledger: Ledger,
+                       judge: Callable[..., None], benchmark: Any) -> None:  # fmt: skip
+    mine, others = compared(shape)
+    steps = shape.rows // shape.batch
+    contestants = [Contestant(ours.NAME, lambda: mine.fit(steps), steps)]
+    for module, other in zip(peers.available(), others, strict=True):
+        laps = Laps(other, mine.order(steps))
+        contestants.append(Contestant(module.NAME, laps.turn, laps.steps))
+    roof = Contestant("peak", peak.run, peak.flops / shape.flops)
+    benchmark.group = f"training step, {words(threads)}"
+    race(benchmark, contestants[0], [roof, *contestants[1:]], rounds, threads)
+    for training in (mine, *others):
+        assert all(np.isfinite(w).all() for w in training.weights()), f"{training.__module__}: training diverged"
+
+    seconds = {each.name: each.seconds for each in contestants}
+    times = {name: value * 1e6 for name, value in seconds.items()}
+    share = roof.seconds / seconds[ours.NAME]
+    ledger.rows.append(Row(shape.name, threads, times, share))
+    benchmark.extra_info |= {
+        "shape": shape.name, "flops": shape.flops, "threads": threads, "steps": steps, "microseconds": times,
+        "ratios": {name: value / seconds[ours.NAME] for name, value in seconds.items()}, "share_of_peak": share,
+        "peak_flops_per_second": shape.flops / roof.seconds,
+    }  # fmt: skip
+    for peer, required in shape.times.items():
+        measured = seconds[peer] / seconds[ours.NAME] if peer in seconds else None
+        judge(f"{shape.name}, {words(threads)}: times {peer}'s speed", measured, required, "x")
+    if shape.microseconds is not None:
+        judge(
+            f"{shape.name}, {words(threads)}: a step in fit", times[ours.NAME], shape.microseconds, "us", at_most=True
+        )
