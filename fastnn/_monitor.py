@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Literal
 
 from fastnn._check import number, one_of
@@ -42,6 +42,18 @@ class Monitor:
         self.best = self.sign * math.inf
         self.waited = 0
 
+    def require(self, names: Collection[str]) -> None:
+        """Refuses a training that will not report the metric.
+
+        Raises
+        ------
+        ValueError
+            If the metric is not among the names.
+        """
+        if self.metric not in names:
+            hint = "; fit has no validation data" if self.metric.startswith("validation_") else ""
+            raise ValueError(f"{self.owner}: no {self.metric!r} among the metrics ({', '.join(names)}){hint}")
+
     def observe(self, metrics: Mapping[str, float]) -> bool:
         """Whether the metric is better than the best by more than `min_delta`.
 
@@ -50,9 +62,7 @@ class Monitor:
         ValueError
             If the metric is not among those reported.
         """
-        if self.metric not in metrics:
-            hint = "; fit has no validation data" if self.metric.startswith("validation_") else ""
-            raise ValueError(f"{self.owner}: no {self.metric!r} among the metrics ({', '.join(metrics)}){hint}")
+        self.require(metrics)
         value = float(metrics[self.metric])
         if self.sign * value < self.sign * self.best - self.min_delta:
             self.best, self.waited = value, 0

@@ -162,13 +162,13 @@ class EarlyStopping(Callback):
         restore_best_weights: bool = True,
     ) -> None:
         whole("EarlyStopping", "patience", patience, low=1)
-        self._watch = Monitor("EarlyStopping", monitor, mode, min_delta)
+        self.watch = Monitor("EarlyStopping", monitor, mode, min_delta)
         self.patience = patience
         self.restore_best_weights = restore_best_weights
         self._forget()
 
     def _forget(self) -> None:
-        self._watch.reset()
+        self.watch.reset()
         self._weights: list[Any] | None = None
         self._last_epoch: int | None = None
         self.best_epoch: int | None = None
@@ -177,7 +177,7 @@ class EarlyStopping(Callback):
     @property
     def best(self) -> float:
         """The best value so far; infinite before the first."""
-        return self._watch.best
+        return self.watch.best
 
     def on_fit_begin(self, trainer: Training) -> None:
         """Forgets an earlier training."""
@@ -186,11 +186,11 @@ class EarlyStopping(Callback):
     def on_epoch_end(self, trainer: Training, epoch: int, metrics: Mapping[str, float]) -> None:
         """Keeps the weights of the best epoch, or asks for the end."""
         self._last_epoch = epoch
-        if self._watch.observe(metrics):
+        if self.watch.observe(metrics):
             self.best_epoch = epoch
             if self.restore_best_weights:
                 self._weights = trainer.network.get_weights()
-        elif self._watch.waited >= self.patience:
+        elif self.watch.waited >= self.patience:
             self.stopped = True
             trainer.stop()
 
@@ -228,12 +228,12 @@ class Checkpoint(Callback):
         whole("Checkpoint", "every", every, low=1)
         self.path = os.fspath(path)
         self.every = every
-        self._watch = None if monitor is None else Monitor("Checkpoint", monitor, mode)
+        self.watch = None if monitor is None else Monitor("Checkpoint", monitor, mode)
 
     def on_epoch_end(self, trainer: Training, epoch: int, metrics: Mapping[str, float]) -> None:
         """Saves, if it is time and the epoch is good enough."""
         finished = epoch + 1
-        if finished % self.every or (self._watch is not None and not self._watch.observe(metrics)):
+        if finished % self.every or (self.watch is not None and not self.watch.observe(metrics)):
             return
         try:
             path = self.path.format_map({**metrics, "epoch": finished})

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastnn import ops
+from fastnn._check import number, whole
 from fastnn.layers.base import InputLayer
 
 READABLE = ("float32", "float64", "uint8", "int32", "int64")
@@ -32,7 +33,7 @@ def as_input_arrays(x: Any, layers: Sequence[InputLayer]) -> list[NDArray[Any]]:
     arrays = []
     for layer, value in zip(layers, _in_order(x, names, "x"), strict=True):
         what = "x" if len(layers) == 1 else f"x[{layer.name!r}]"
-        array = _readable(ops.as_array(value, what), what)
+        array = _readable(ops.as_array(value, what))
         if array.ndim == len(layer.shape) and array.shape == layer.shape:
             raise ValueError(f"{what}: expected (n, {_listed(layer.shape)}), got one sample {array.shape}; use x[None]")
         if array.shape[1:] != layer.shape or array.ndim == 0:
@@ -129,7 +130,10 @@ def as_samples(x: Any, y: Any, layers: Sequence[InputLayer], output_names: Seque
             raise ValueError(f"{what}: expected {n} rows, as many as x has, got {len(target)}")
         targets.append(target)
         kinds.append(kind)
-    weights = _weights(sample_weight, class_weight, targets, kinds, n)
+    weights = _sample_factors(sample_weight, n)
+    if class_weight is not None:
+        factors = _class_factors(class_weight, targets, kinds, output_shapes[0])
+        weights = factors if weights is None else weights * factors
     return Samples(inputs, targets, tuple(kinds), weights)
 
 
@@ -138,10 +142,15 @@ def one_hot(labels: Any, classes: int, dtype: str = "float32") -> NDArray[Any]:
 
     Raises
     ------
+    TypeError
+        If labels or the number of classes are no whole numbers.
     ValueError
         If a label is outside 0 ... classes - 1.
     """
+    whole("one_hot", "classes", classes, low=1)
     array = ops.as_array(labels, "labels")
+    if array.dtype.kind == "f" and array.size:
+        raise TypeError(f"labels must be integers, got {array.dtype}")
     _check_labels(array, classes, "labels")
     result = np.zeros((*array.shape, classes), dtype)
     np.put_along_axis(result, array[..., None].astype(np.int64), 1, axis=-1)
@@ -164,11 +173,12 @@ def _in_order(value: Any, names: Sequence[str], what: str) -> list[Any]:
     return list(value)
 
 
-def _readable(array: NDArray[Any], what: str) -> NDArray[Any]:
-    if array.dtype.kind not in "fiub":
-        raise TypeError(f"{what}: expected numbers, got dtype {array.dtype}")
-    if array.dtype.name in READABLE and array.dtype.isnative:
-        return array
+def _readable(array: NDArray[Any]) -> NDArray[Any]:
+    """The array itself where kernels can read it, else a copy: other types, or fields of packed records."""
+    if array.dtype.name in READABLE and array.dtype.isnative and array.flags.aligned:
+        if all(stride % array.itemsize == 0 for stride in array.strides):
+            return array
+        return np.ascontiguousarray(array)
     return array.astype(np.float64 if array.dtype.kind == "f" and array.dtype.itemsize > 4 else np.float32)
 
 
@@ -179,57 +189,74 @@ def _target(array: NDArray[Any], what: str, output: tuple[int, ...], loss: Any) 
     sample = array.shape[1:]
     if loss.targets == "classes" and sample in (output[:-1], (*output[:-1], 1)) and sample != output:
         labels = array.reshape(array.shape[0], *output[:-1])
-        if labels.dtype.kind == "f":
-            if not np.all(np.equal(np.floor(labels), labels)):
-                raise ValueError(f"{what}: labels must be whole numbers without NaN")
-            labels = labels.astype(np.int64)
+        if labels.dtype.kind == "f" and not np.array_equal(np.floor(labels), labels):
+            raise ValueError(f"{what}: labels must be whole numbers without NaN")
         _check_labels(labels, output[-1], what)
-        readable = labels if labels.dtype.name in ("int32", "int64", "uint8") else labels.astype(np.int64)
-        return readable, Target(True, output[:-1])
+        is_whole = labels.dtype.name in ("int32", "int64", "uint8") and labels.dtype.isnative
+        return _readable(labels if is_whole else labels.astype(np.int64)), Target(True, output[:-1])
     if sample == output[:-1] and output[-1:] == (1,):  # (n,) for an output of (n, 1), which NumPy would broadcast
         array, sample = array[..., None], output
     if sample != output:
         hint = "; use fnn.one_hot(y, classes) for labels" if sample == output[:-1] and array.dtype.kind in "iu" else ""
         raise ValueError(f"{what}: expected shape (n, {_listed(output)}), got {array.shape}{hint}")
-    if array.dtype.kind == "f" and bool(np.isnan(array).any()):
-        raise ValueError(f"{what}: contains NaN")
-    return _readable(array, what), Target(False, output)
+    _check_values(array, loss.target_range, what)
+    return _readable(array), Target(False, output)
+
+
+def _check_values(array: NDArray[Any], allowed: tuple[float, float] | None, what: str) -> None:
+    """Refuses targets that are not finite, or outside what the loss can compare with."""
+    if not array.size:
+        return
+    low, high = array.min(), array.max()  # NaN if there is one
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise ValueError(f"{what}: expected finite numbers, got {high if np.isfinite(low) else low}")
+    if allowed is not None and not (allowed[0] <= low and high <= allowed[1]):
+        bad = low if low < allowed[0] else high
+        raise ValueError(f"{what}: this loss expects targets between {allowed[0]:g} and {allowed[1]:g}, got {bad:g}")
 
 
 def _check_labels(labels: NDArray[Any], classes: int, what: str) -> None:
-    if labels.dtype.kind not in "iub":
-        raise TypeError(f"{what}: labels must be integers, got {labels.dtype}")
     if labels.size and (labels.min() < 0 or labels.max() >= classes):
         bad = labels.min() if labels.min() < 0 else labels.max()
-        raise ValueError(f"{what}: labels must be in 0 ... {classes - 1}, got {bad}")
+        raise ValueError(f"{what}: labels must be in 0 ... {classes - 1}, got {bad:g}")
 
 
-def _weights(sample_weight: Any, class_weight: Mapping[int, float] | None, targets: Sequence[NDArray[Any]],
-             kinds: Sequence[Target], n: int) -> NDArray[Any] | None:  # fmt: skip
-    """One factor a row from sample weights and class weights, multiplied."""
-    weights = None
-    if sample_weight is not None:
-        weights = ops.as_array(sample_weight, "sample_weight").astype(np.float64)
-        if weights.shape != (n,):
-            raise ValueError(f"sample_weight: expected shape ({n},), got {weights.shape}")
-        if not np.isfinite(weights).all() or (weights < 0).any():
-            raise ValueError("sample_weight: expected finite numbers of at least 0")
-    if class_weight is not None:
-        if len(targets) != 1:
-            raise ValueError("class_weight needs a network with one output")
-        labels = targets[0] if kinds[0].labels else np.round(np.reshape(targets[0], (n, -1))[:, 0])
-        if labels.shape != (n,):
-            raise ValueError("class_weight needs one integer label a row")
-        try:
-            factors = {int(key): float(factor) for key, factor in class_weight.items()}
-        except (AttributeError, TypeError, ValueError) as problem:
-            raise TypeError("class_weight: expected a dict of class to factor") from problem
-        if any(not factor >= 0 or factor == float("inf") for factor in factors.values()):
-            raise ValueError("class_weight: factors must be finite and at least 0")
-        values, inverse = np.unique(labels, return_inverse=True)
-        per_row = np.array([factors.get(int(value), 1.0) for value in values])[inverse]
-        weights = per_row if weights is None else weights * per_row
+def _sample_factors(sample_weight: Any, n: int) -> NDArray[Any] | None:
+    """Sample weights, one a row."""
+    if sample_weight is None:
+        return None
+    weights = ops.as_array(sample_weight, "sample_weight").astype(np.float64)
+    if weights.shape != (n,):
+        raise ValueError(f"sample_weight: expected shape ({n},), got {weights.shape}")
+    if not np.isfinite(weights).all() or (weights < 0).any():
+        raise ValueError("sample_weight: expected finite numbers of at least 0")
     return weights
+
+
+def _class_factors(class_weight: Mapping[int, float], targets: Sequence[NDArray[Any]], kinds: Sequence[Target],
+                   output: tuple[int, ...]) -> NDArray[Any]:  # fmt: skip
+    """The factor of each row's class; classes that are not named have 1."""
+    if len(targets) != 1:
+        raise ValueError("class_weight needs a network with one output")
+    if not isinstance(class_weight, Mapping):
+        raise TypeError(f"class_weight: expected a dict of class to factor, got {type(class_weight).__name__}")
+    labels = _labels(targets[0], kinds[0])
+    if labels.ndim != 1:
+        raise ValueError("class_weight needs one class a row")
+    classes = max(2, *output[-1:])  # a single number tells two
+    for key, factor in class_weight.items():
+        if isinstance(key, bool) or not isinstance(key, (int, np.integer)) or not 0 <= key < classes:
+            raise ValueError(f"class_weight: expected classes in 0 ... {classes - 1} as keys, got {key!r}")
+        number("class_weight", f"the factor of class {key}", factor, low=0.0)
+    values, inverse = np.unique(labels, return_inverse=True)
+    return np.array([class_weight.get(int(value), 1.0) for value in values], np.float64)[inverse]
+
+
+def _labels(target: NDArray[Any], kind: Target) -> NDArray[Any]:
+    """Classes of the rows: labels as they are, 0 or 1 of a single number, the largest of several."""
+    if kind.labels:
+        return target
+    return np.round(target[..., 0]) if kind.shape[-1:] == (1,) else np.argmax(target, axis=-1)
 
 
 def _listed(shape: Sequence[int]) -> str:

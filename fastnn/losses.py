@@ -30,6 +30,7 @@ class Loss(Configurable):
 
     targets: ClassVar[str] = "values"
     default_metrics: ClassVar[tuple[str, ...]] = ()
+    target_range: ClassVar[tuple[float, float] | None] = None  # what targets that are no labels must lie between
     expects_logits: ClassVar[str | None] = None  # the activation that must not have been applied to the prediction
 
     def __call__(self, prediction: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
@@ -49,6 +50,7 @@ class CrossEntropy(Loss):
 
     label_smoothing: float = 0.0
     targets: ClassVar[str] = "classes"
+    target_range: ClassVar[tuple[float, float] | None] = (0.0, 1.0)
     default_metrics: ClassVar[tuple[str, ...]] = ("accuracy",)
     expects_logits: ClassVar[str | None] = "softmax"
 
@@ -73,6 +75,7 @@ class BinaryCrossEntropy(Loss):
 
     label_smoothing: float = 0.0
     default_metrics: ClassVar[tuple[str, ...]] = ("accuracy",)
+    target_range: ClassVar[tuple[float, float] | None] = (0.0, 1.0)
     expects_logits: ClassVar[str | None] = "sigmoid"
 
     def __post_init__(self) -> None:
@@ -136,6 +139,8 @@ class Huber(Loss):
 class Hinge(Loss):
     """max(0, 1 - t p) for targets of -1 and +1: mean over all elements."""
 
+    target_range: ClassVar[tuple[float, float] | None] = (-1.0, 1.0)
+
     def __call__(self, prediction: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
         """See the class."""
         return ops.hinge(prediction, target, weights=weights)
@@ -148,6 +153,8 @@ class Rosenblatt(Loss):
     The step has no slope, so this is no gradient of the error; it is one of the perceptron criterion |t - y| |z|, where
     z is what enters the step, and plain SGD on that is exactly the rule. The network must end in a "step" activation.
     """
+
+    target_range: ClassVar[tuple[float, float] | None] = (0.0, 1.0)
 
     def __call__(self, prediction: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
         """See the class.

@@ -7,6 +7,7 @@ Trainer's business: `fit` makes one and keeps it.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -94,7 +95,7 @@ class Network:
     @property
     def n_parameters(self) -> int:
         """How many numbers training may change."""
-        return sum(int(np.prod(parameter.shape)) for parameter in self.offsets)
+        return sum(math.prod(parameter.shape) for parameter in self.offsets)
 
     def trace(self, inputs: Sequence[Tensor]) -> list[Tensor]:
         """Records the network's operations on symbols in the current graph; one tensor for each output."""
@@ -120,12 +121,19 @@ class Network:
         size = 0
         for _, parameter in sorted(declared, key=lambda pair: not pair[1].regularized):
             self.offsets[parameter] = size
-            size += -(-int(np.prod(parameter.shape)) // step) * step
+            size += -(-math.prod(parameter.shape) // step) * step
         self.block_size = size
         self.block = self._backend.block(size, self.dtype)
+        initial = {}
         for number, (_, parameter) in enumerate(declared):
             generator = np.random.Generator(np.random.Philox(np.random.SeedSequence([self.seed, number])))
-            self._write(parameter, np.asarray(parameter.initializer(parameter.shape, generator)))
+            values = ops.as_array(
+                parameter.initializer(parameter.shape, generator), f"{parameter.name}: initial values"
+            )
+            if values.shape not in (parameter.shape, ()):
+                raise ValueError(f"{parameter.name}: its initializer gave shape {values.shape}, not {parameter.shape}")
+            initial[parameter] = values
+        self._write(initial)
 
     def place(self, parameter: Parameter, block: str = "parameters") -> Place:
         """Where a parameter, or what belongs to it in a block of the same layout, lies."""
@@ -164,12 +172,14 @@ class Network:
 
     def _view(self, parameter: Parameter, block: Any) -> NDArray[Any]:
         start = self.offsets[parameter]
-        return self._backend.to_numpy(block)[start : start + int(np.prod(parameter.shape))].reshape(parameter.shape)
+        return self._backend.to_numpy(block)[start : start + math.prod(parameter.shape)].reshape(parameter.shape)
 
-    def _write(self, parameter: Parameter, values: NDArray[Any]) -> None:
-        flat = np.ascontiguousarray(np.broadcast_to(values, parameter.shape), self.dtype).ravel()
-        start = self.offsets[parameter]
-        self._backend.write(self.block, start, flat)
+    def _write(self, values: Mapping[Parameter, NDArray[Any]]) -> None:
+        """Sets some of the parameters in one stroke, so that Ctrl-C finds all of them written or none."""
+        block = self._backend.to_numpy(self.block).copy()
+        for parameter, array in values.items():
+            self._view(parameter, block)[...] = array
+        self._backend.write(self.block, 0, block)
 
     def parameters(self) -> dict[str, NDArray[Any]]:
         """All parameters by name, as read-only views of the network's own memory (copies from a GPU)."""
@@ -200,6 +210,8 @@ class Network:
                 raise ValueError(f"there is no parameter {unknown[0]!r}; there are {', '.join(by_name)}")
             given = {by_name[name]: values for name, values in weights.items()}
         else:
+            if not isinstance(weights, Sequence):
+                raise TypeError(f"weights: expected a list or a dict of arrays, got {type(weights).__name__}")
             if len(weights) != len(by_name):
                 raise ValueError(f"expected {len(by_name)} arrays, one for each parameter, got {len(weights)}")
             given = dict(zip(by_name.values(), weights, strict=True))
@@ -207,8 +219,7 @@ class Network:
         for parameter, array in arrays.items():
             if array.shape != parameter.shape:
                 raise ValueError(f"{parameter.name}: expected shape {parameter.shape}, got {array.shape}")
-        for parameter, array in arrays.items():
-            self._write(parameter, array)
+        self._write(arrays)
 
     def copy_weights_from(self, other: Network, tau: float = 1.0) -> None:
         """Moves all parameters towards another network's: w = (1 - tau) w + tau w_other.
@@ -218,6 +229,8 @@ class Network:
         ValueError
             If tau is not in [0, 1] or the networks' parameters differ in shape.
         """
+        if not isinstance(other, Network):
+            raise TypeError(f"copy_weights_from: expected a network, got {type(other).__name__}")
         if not 0 <= tau <= 1:
             raise ValueError(f"tau must be in [0, 1], got {tau!r}")
         mine, theirs = self.get_weights(), other.get_weights()
@@ -343,11 +356,18 @@ class Network:
         **options
             Passed on: epochs, batch_size, validation_data, metrics, callbacks, verbose, ...
         """
-        return self._trainer_for(loss, optimizer).fit(x, y, **options)
+        before = self.trainer
+        trainer = self.trainer = self._trainer_for(loss, optimizer)
+        try:
+            return trainer.fit(x, y, **options)
+        except BaseException:
+            if not trainer.steps and not trainer.epoch:
+                self.trainer = before  # nothing has happened: the last training can still be continued
+            raise
 
     def _trainer_for(self, loss: Any, optimizer: Any) -> Trainer:
         if self.trainer is None or not self.trainer.same_as(loss, optimizer, warn=True):
-            self.trainer = Trainer(self, loss, optimizer)
+            return Trainer(self, loss, optimizer)
         return self.trainer
 
     def evaluate(self, x: Any, y: Any, *, loss: Any = None, **options: Any) -> dict[str, float]:
@@ -380,7 +400,7 @@ class Network:
         rows = [("layer", "output shape", "parameters")]
         for layer in self.layers:
             shape = next(wire.shape for wire in self._order if wire.layer is layer)
-            size = sum(int(np.prod(parameter.shape)) for parameter in layer.parameters)
+            size = sum(math.prod(parameter.shape) for parameter in layer.parameters)
             kind = "Input" if isinstance(layer, InputLayer) else type(layer).__name__
             frozen = "" if layer.trainable else ", frozen"
             rows.append((f"{layer.name} ({kind}{frozen})", str(("n", *shape)).replace("'", ""), f"{size:,}"))
@@ -419,6 +439,8 @@ class Network:
         self._programs = {}
         self.trainer = None
         self.set_weights(weights)
+        for layer in self.layers:
+            layer.claimed = True
 
     def copy(self) -> Network:
         """An independent network with the same layers and weights, without a trainer."""
@@ -499,10 +521,7 @@ def load(path: Any, *, custom_objects: Mapping[str, Any] | None = None, backend:
     ValueError
         If the file is damaged or was not written by fastnn; says what is wrong.
     """
-    arrays, description = saving.read(path)
-    network = saving.rebuild(description["network"], custom_objects or {}, backend)
-    saving.restore(network, arrays, path)
-    return network
+    return saving.read_network(path, custom_objects or {}, backend)
 
 
 def _seed(seed: Any) -> int:
@@ -577,6 +596,8 @@ def _name_layers(layers: Sequence[Layer]) -> None:
     """
     counts: dict[str, int] = {}
     for layer in layers:
+        if not isinstance(layer.name, str):
+            raise TypeError(f"Network: a layer's name must be a string, got {layer.name!r}")
         if not layer.name:
             kind = "input" if isinstance(layer, InputLayer) else type(layer).__name__.lower()
             counts[kind] = counts.get(kind, 0) + 1

@@ -1,14 +1,17 @@
 """Networks and trainers as safetensors files: arrays by name, everything else as JSON in the header.
 
-A file is written beside its target and renamed: a crash leaves the old file or the new one, never half of one.
+A file is written beside its target and renamed: a crash leaves the old file or the new one, never half of one. A
+checksum over all of it, header included, tells a damaged one.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +23,12 @@ from fastnn._version import __version__
 from fastnn.layers.base import InputLayer, Layer, Wire
 
 FORMAT = 1
+UNSIGNED = "0" * 64  # stands in the checksum's place while it is computed
 NETWORKS: dict[str, Any] = {}  # the classes "Network" and "Sequential": filled by the room above that defines them
 
 
 def write(path: Any, arrays: Mapping[str, NDArray[Any]], description: Mapping[str, Any]) -> None:
-    """Writes arrays and a description atomically.
+    """Writes arrays and a description atomically; the same contents give the same bytes.
 
     Raises
     ------
@@ -35,8 +39,8 @@ def write(path: Any, arrays: Mapping[str, NDArray[Any]], description: Mapping[st
     """
     from safetensors.numpy import save
 
-    target = Path(os.fspath(path))
-    text = json.dumps({"format": FORMAT, "fastnn": __version__, **description})
+    target = Path(os.path.realpath(_as_path(path)))  # a link stays one: its target is replaced
+    text = json.dumps({"format": FORMAT, "fastnn": __version__, "sha256": UNSIGNED, **description})
     content = save({name: np.ascontiguousarray(array) for name, array in arrays.items()}, metadata={"fastnn": text})
     if target.is_dir():
         raise IsADirectoryError(f"cannot save to {str(target)!r}: it is a directory")
@@ -45,7 +49,8 @@ def write(path: Any, arrays: Mapping[str, NDArray[Any]], description: Mapping[st
     beside = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
     try:
         with open(beside, "xb") as file:
-            file.write(content)
+            for part in _signed(content):
+                file.write(part)
             file.flush()
             os.fsync(file.fileno())
         os.replace(beside, target)
@@ -62,27 +67,85 @@ def read(path: Any) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it is damaged, or something else than a file of fastnn.
+        If it is damaged, be it by a single bit, or something else than a file of fastnn.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
-    source = Path(os.fspath(path))
+    source = _as_path(path)
     if source.is_dir():
         raise IsADirectoryError(f"cannot load {str(source)!r}: it is a directory")
     if not source.exists():
         raise FileNotFoundError(f"cannot load {str(source)!r}: there is no such file")
     content = source.read_bytes()
     try:
-        arrays = load(content)
-        length = int.from_bytes(content[:8], "little")
-        description = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["fastnn"])
+        header = content[: _header_size(content)]
+        metadata = json.loads(header[8:]).get("__metadata__", {})
+        if "fastnn" not in metadata:
+            raise ValueError("it holds no description of a network")
+        description = json.loads(metadata["fastnn"])
         if description["format"] != FORMAT:
             raise ValueError(f"its format is {description['format']!r}, this version reads {FORMAT}")
+        _check_signature(content, description["sha256"])
+        return load(content), description
     except (SafetensorError, KeyError, ValueError, TypeError, RecursionError, AttributeError) as problem:
         reason = f"no entry {problem}" if isinstance(problem, KeyError) else str(problem)
         raise ValueError(f"{str(source)!r} is damaged or was not saved by fastnn: {reason}") from problem
-    return arrays, description
+
+
+def _as_path(path: Any) -> Path:
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"path: expected a string or a path, got {type(path).__name__}")
+    return Path(path)
+
+
+def _header_size(content: bytes) -> int:
+    """Bytes of a safetensors file before its data: a length (8 bytes) and so much JSON."""
+    size = 8 + int.from_bytes(content[:8], "little")
+    if len(content) < 8 or size > len(content):
+        raise ValueError(f"it ends within its header, after {len(content)} bytes")
+    return size
+
+
+def _signed(content: bytes) -> tuple[bytes, memoryview]:
+    """Header and data, with the checksum of both in its place in the header."""
+    size = _header_size(content)
+    digest = hashlib.sha256(content).hexdigest()
+    return content[:size].replace(_signature(UNSIGNED), _signature(digest), 1), memoryview(content)[size:]
+
+
+def _check_signature(content: bytes, digest: str) -> None:
+    """Refuses contents whose checksum, taken with zeros in its own place, is another: nothing else goes unnoticed."""
+    size = _header_size(content)
+    header = content[:size].replace(_signature(digest), _signature(UNSIGNED), 1)
+    found = hashlib.sha256(header)
+    found.update(memoryview(content)[size:])
+    if found.hexdigest() != digest:
+        raise ValueError("its contents do not have the checksum that they were saved with")
+
+
+def _signature(digest: str) -> bytes:
+    """How the checksum stands in the header: in JSON within JSON."""
+    return json.dumps(json.dumps({"sha256": digest}))[2:-2].encode()
+
+
+def read_network(path: Any, custom_objects: Mapping[str, Any], backend: str) -> Any:
+    """The network in a file of a network or a trainer: see `fastnn.load`."""
+    arrays, description = read(path)
+    with _naming(path):
+        network = rebuild(description["network"], custom_objects, backend)
+        restore(network, arrays)
+    return network
+
+
+@contextmanager
+def _naming(path: Any) -> Iterator[None]:
+    """Turns whatever a description that makes no sense brings about into a ValueError that names the file."""
+    try:
+        yield
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError) as problem:
+        reason = f"no entry {problem}" if isinstance(problem, KeyError) else str(problem)
+        raise ValueError(f"{str(path)!r} cannot be loaded: {reason}") from problem
 
 
 def describe(network: Any) -> dict[str, Any]:
@@ -131,24 +194,15 @@ def _plain(value: Any, layer: Layer, key: str) -> Any:
 
 
 def rebuild(description: Any, custom_objects: Mapping[str, Any], backend: str) -> Any:
-    """A network of the structure that `describe` wrote, with fresh parameters.
-
-    Raises
-    ------
-    ValueError
-        If the description makes no sense, or names a class or function that is not known.
-    """
-    try:
-        layers = [_rebuild_layer(entry, custom_objects) for entry in description["layers"]]
-        options = {"seed": description["seed"], "dtype": description["dtype"], "backend": backend}
-        if description["class"] == "Sequential":
-            first = layers[0]
-            return NETWORKS["Sequential"]([Wire(first, (), first.shape), *layers[1:]], **options)  # type: ignore[attr-defined]
-        wires = _rebuild_wires(description["wires"], layers)
-        inputs, outputs = ([wires[number] for number in description[key]] for key in ("inputs", "outputs"))
-        return NETWORKS["Network"](inputs, outputs, **options)
-    except (KeyError, TypeError, IndexError, AttributeError) as problem:
-        raise ValueError(f"the description of the network is damaged: {problem!r}") from problem
+    """A network of the structure that `describe` wrote, with fresh parameters; see `_naming` for errors."""
+    layers = [_rebuild_layer(entry, custom_objects) for entry in description["layers"]]
+    options = {"seed": description["seed"], "dtype": description["dtype"], "backend": backend}
+    if description["class"] == "Sequential":
+        first = layers[0]
+        return NETWORKS["Sequential"]([Wire(first, (), first.shape), *layers[1:]], **options)  # type: ignore[attr-defined]
+    wires = _rebuild_wires(description["wires"], layers)
+    inputs, outputs = ([wires[number] for number in description[key]] for key in ("inputs", "outputs"))
+    return NETWORKS["Network"](inputs, outputs, **options)
 
 
 def _rebuild_wires(entries: Any, layers: list[Layer]) -> list[Wire]:
@@ -157,7 +211,7 @@ def _rebuild_wires(entries: Any, layers: list[Layer]) -> list[Wire]:
     for entry in entries:
         number, sources = entry["layer"], tuple(entry["inputs"])
         if any(source >= len(wires) or source < 0 for source in sources):
-            raise ValueError("the description of the network is damaged: its layers are joined in a cycle")
+            raise ValueError("its layers are joined in a cycle")
         if (number, sources) not in made:
             layer = layers[number]
             inputs = [wires[source] for source in sources]
@@ -193,7 +247,7 @@ def _unplain(value: Any, custom_objects: Mapping[str, Any]) -> Any:
     return value
 
 
-def restore(network: Any, arrays: Mapping[str, NDArray[Any]], path: Any) -> None:
+def restore(network: Any, arrays: Mapping[str, NDArray[Any]]) -> None:
     """Sets a network's parameters from a file's arrays.
 
     Raises
@@ -204,10 +258,10 @@ def restore(network: Any, arrays: Mapping[str, NDArray[Any]], path: Any) -> None
     expected = network.parameters()
     for name, current in expected.items():
         if name not in arrays:
-            raise ValueError(f"{str(path)!r} is damaged: parameter {name!r} is missing")
+            raise ValueError(f"parameter {name!r} is missing")
         if arrays[name].shape != current.shape or arrays[name].dtype != current.dtype:
             raise ValueError(
-                f"{str(path)!r} is damaged: parameter {name!r} should be {current.dtype} {current.shape}, "
+                f"parameter {name!r} should be {current.dtype} {current.shape}, "
                 f"is {arrays[name].dtype} {arrays[name].shape}"
             )
     network.set_weights({name: arrays[name] for name in expected})
@@ -233,7 +287,7 @@ def write_trainer(path: Any, trainer: Any) -> None:
             "learning_rates": trainer.learning_rates,
             "epoch": trainer.epoch,
             "steps": trainer.steps,
-            "history": trainer.history,
+            "history": {name: values for name, values in trainer.history.items() if name != "seconds"},
         },
     }
     write(path, arrays, description)
@@ -246,9 +300,9 @@ def read_trainer(path: Any, trainer_class: Any, custom_objects: Mapping[str, Any
     arrays, description = read(path)
     if description.get("kind") != "trainer":
         raise ValueError(f"{str(path)!r} holds a network without a trainer: use fastnn.load")
-    network = rebuild(description["network"], custom_objects, backend)
-    restore(network, arrays, path)
-    try:
+    with _naming(path):
+        network = rebuild(description["network"], custom_objects, backend)
+        restore(network, arrays)
         saved = description["trainer"]
         optimizer = Optimizer.from_config(saved["optimizer"])
         found = [_rebuild_loss(entry, custom_objects) for entry in saved["losses"]]
@@ -257,9 +311,7 @@ def read_trainer(path: Any, trainer_class: Any, custom_objects: Mapping[str, Any
         trainer.epoch, trainer.steps = int(saved["epoch"]), int(saved["steps"])
         trainer.history.update(saved["history"])
         optimizer.restore(saved["optimizer_state"])
-    except (KeyError, TypeError, AttributeError) as problem:
-        raise ValueError(f"{str(path)!r} is damaged: {problem!r}") from problem
-    _restore_state(trainer, arrays, path)
+        _restore_state(trainer, arrays)
     network.trainer = trainer
     return trainer
 
@@ -272,11 +324,11 @@ def _rebuild_loss(config: Mapping[str, Any], custom_objects: Mapping[str, Any]) 
     return Loss.from_config(config)
 
 
-def _restore_state(trainer: Any, arrays: Mapping[str, NDArray[Any]], path: Any) -> None:
+def _restore_state(trainer: Any, arrays: Mapping[str, NDArray[Any]]) -> None:
     network = trainer.network
     for number in range(trainer.optimizer.n_states):
         for parameter, offset in network.offsets.items():
             name = f"state{number + 1}/{parameter.name}"
             if name not in arrays or arrays[name].shape != parameter.shape or arrays[name].dtype != network.dtype:
-                raise ValueError(f"{str(path)!r} is damaged: {name!r} is missing or does not fit")
+                raise ValueError(f"{name!r} is missing or does not fit")
             network._backend.write(trainer._state, number * network.block_size + offset, arrays[name].ravel())

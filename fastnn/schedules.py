@@ -260,7 +260,7 @@ class ReduceOnPlateau(Schedule):
         whole("ReduceOnPlateau", "patience", self.patience, low=1)
         whole("ReduceOnPlateau", "cooldown", self.cooldown, low=0)
         self._check_rate("minimum", self.minimum)
-        self._watch = Monitor("ReduceOnPlateau", self.monitor, self.mode, self.min_delta)
+        self.watch = Monitor("ReduceOnPlateau", self.monitor, self.mode, self.min_delta)
 
     def table(self, steps: Steps) -> Rates:
         """max(scale · rate, minimum), where the scale is 1 at first and shrinks; never more than the rate itself."""
@@ -275,18 +275,18 @@ class ReduceOnPlateau(Schedule):
         ValueError
             If the monitored metric is not among them.
         """
-        self._watch.observe(metrics)
+        self.watch.observe(metrics)
         if self._cooling:
             self._cooling -= 1
-            self._watch.waited = 0
-        if self._watch.waited >= self.patience:
+            self.watch.waited = 0
+        if self.watch.waited >= self.patience:
             self._scale *= self.factor
             self._cooling = self.cooldown
-            self._watch.waited = 0
+            self.watch.waited = 0
 
     def state(self) -> dict[str, float]:
         """Everything that `observe` has changed, for a checkpoint."""
-        watch = self._watch
+        watch = self.watch
         return {"scale": self._scale, "cooling": self._cooling, "best": watch.best, "waited": watch.waited}
 
     def restore(self, state: Mapping[str, float]) -> None:
@@ -301,7 +301,7 @@ class ReduceOnPlateau(Schedule):
         if set(state) != names:
             raise ValueError(f"ReduceOnPlateau: a state holds {sorted(names)}, got {sorted(state)}")
         self._scale, self._cooling = float(state["scale"]), int(state["cooling"])
-        self._watch.best, self._watch.waited = float(state["best"]), int(state["waited"])
+        self.watch.best, self.watch.waited = float(state["best"]), int(state["waited"])
 
 
 def _half_cosine(start: float, end: float, fraction: Rates) -> Rates:

@@ -6,7 +6,6 @@ about a tenth of a second for progress and Ctrl-C, and the bookkeeping of epochs
 
 from __future__ import annotations
 
-import sys
 import time
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,9 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastnn import _check, optimizers, saving
 from fastnn import losses as losses_module
 from fastnn import metrics as metrics_module
-from fastnn import optimizers, saving
+from fastnn._monitor import Monitor
+from fastnn._progress import Progress
+from fastnn.callbacks import Callback
 from fastnn.feed import Samples, as_samples
 from fastnn.graph.explain import explain
 from fastnn.step import Kind, segments, trace_step
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 SLICE_SECONDS = 0.1  # how long compiled code runs before Python has a look
 EVALUATION_ROWS = 256
+MAX_PROGRAMS = 32  # kept by a trainer: steps for other kinds of data or batch sizes push out the oldest
 
 
 class History(dict[str, list[float]]):
@@ -72,12 +75,12 @@ class Trainer:
     def __init__(self, network: Network, loss: Any = None, optimizer: Any = None, *,
                  learning_rates: Mapping[str, float] | None = None,
                  loss_weights: Sequence[float] | None = None) -> None:  # fmt: skip
+        if not hasattr(network, "trace"):
+            raise TypeError(f"Trainer: expected a network, got {type(network).__name__}")
         self.network = network
         self.optimizer = optimizers.get(optimizer)
         self.losses = self._find_losses(loss)
-        self.loss_weights = [1.0] * len(self.losses) if loss_weights is None else [float(w) for w in loss_weights]
-        if len(self.loss_weights) != len(self.losses):
-            raise ValueError(f"loss_weights: expected {len(self.losses)} factors, got {len(self.loss_weights)}")
+        self.loss_weights = self._find_loss_weights(loss_weights)
         self.learning_rates = dict(learning_rates or {})
         self.history = History()
         self.epoch = 0  # epochs finished
@@ -124,13 +127,21 @@ class Trainer:
             )
         return found
 
+    def _find_loss_weights(self, factors: Sequence[float] | None) -> list[float]:
+        if factors is None:
+            return [1.0] * len(self.losses)
+        if not isinstance(factors, (list, tuple, np.ndarray)) or len(factors) != len(self.losses):
+            raise ValueError(f"loss_weights: expected {len(self.losses)} factors, one for each output, got {factors!r}")
+        for factor in factors:
+            _check.number("Trainer", "each of loss_weights", factor, low=0.0)
+        return [float(factor) for factor in factors]
+
     def _find_rate_scales(self) -> dict[Any, float]:
         scales: dict[Any, float] = {}
         layers = {layer.name: layer for layer in self.network.layers}
         parameters = {parameter.name: parameter for parameter in self.network.offsets}
         for name, factor in self.learning_rates.items():
-            if not isinstance(factor, (int, float)) or not 0 <= factor < float("inf"):
-                raise ValueError(f"learning_rates[{name!r}]: expected a number of at least 0, got {factor!r}")
+            _check.number("Trainer", f"learning_rates[{name!r}]", factor, low=0.0)
             if name not in layers and name not in parameters:
                 raise ValueError(f"learning_rates: there is no layer or parameter {name!r}")
             chosen = [parameters[name]] if name in parameters else layers[name].parameters
@@ -160,12 +171,16 @@ class Trainer:
         """The prepared Program for data like these: from the cache, or traced now."""
         parts = segments(self.network, self._rate_scales, self.optimizer.has_penalties) if kind.learn else []
         key = (samples.signature, kind, tuple(parts), fused)
-        if key not in self._runners:
+        runner = self._runners.get(key)
+        if runner is None:
             program = trace_step(self.network, self.losses, self.loss_weights, samples, kind, self.optimizer, parts,
                                  fused)  # fmt: skip
             blocks = {"parameters": self.network.block, "gradients": self._gradients, "state": self._state}
-            self._runners[key] = self.network._backend.prepare(program, self.network.dtype, blocks)
-        return self._runners[key]
+            runner = self.network._backend.prepare(program, self.network.dtype, blocks)
+            while len(self._runners) >= MAX_PROGRAMS:
+                self._runners.pop(next(iter(self._runners), None), None)  # the oldest
+            self._runners[key] = runner
+        return runner
 
     def _table(self, runner: Any, rows: NDArray[np.int64], starts: NDArray[np.int64]) -> NDArray[np.float64]:
         """The run table of these steps: a column for each slot of the Program."""
@@ -252,8 +267,10 @@ class Trainer:
         RuntimeError
             If another `fit` on the same network is under way.
         """
-        _check_counts(epochs=epochs, batch_size=batch_size)
+        _check.whole("fit", "epochs", epochs, low=1)
+        _check.whole("fit", "batch_size", batch_size, low=1)
         _check_verbose(verbose)
+        callbacks = _checked_callbacks(callbacks)
         if y is None and not isinstance(x, (np.ndarray, Mapping)) and isinstance(x, Iterable):
             return self._fit_batches(x, epochs, validation_data, metrics, callbacks, verbose)
         samples = self._samples(x, y, sample_weight, class_weight)
@@ -265,7 +282,8 @@ class Trainer:
             return self._epoch(runner, samples, min(batch_size, samples.n), shuffle, measured, progress, watchers)
 
         total = -(-samples.n // min(batch_size, samples.n))
-        return self._epochs(train, total, epochs, validation, measured, callbacks, verbose)
+        labels = ["loss", *_labels(measured, len(self.losses))]
+        return self._epochs(train, labels, total, epochs, validation, measured, callbacks, verbose)
 
     def _fit_batches(self, batches: Iterable[Any], epochs: int, validation_data: Any, metrics: Any,
                      callbacks: Sequence[Any], verbose: Any) -> History:  # fmt: skip
@@ -296,7 +314,7 @@ class Trainer:
                 raise ValueError("x: the iterable gave no batch")
             return {"loss": total / rows}
 
-        return self._epochs(train, None, epochs, validation, measured, callbacks, verbose)
+        return self._epochs(train, ["loss"], None, epochs, validation, measured, callbacks, verbose)
 
     def _validation(self, samples: Samples | None, data: Any, split: float) -> tuple[Any, Samples | None]:
         if not isinstance(split, (int, float)) or not 0 <= split < 1:
@@ -306,7 +324,10 @@ class Trainer:
                 raise ValueError("give validation_data or validation_split, not both")
             if not isinstance(data, (tuple, list)) or len(data) not in (2, 3):
                 raise ValueError("validation_data: expected (x, y) or (x, y, sample_weight)")
-            return samples, self._samples(*data)
+            try:
+                return samples, self._samples(*data)
+            except (ValueError, TypeError) as problem:
+                raise type(problem)(f"validation_data: {problem}") from problem
         if not split or samples is None:
             return samples, None
         kept = samples.n - int(samples.n * split)
@@ -318,9 +339,18 @@ class Trainer:
         names = self.losses[0].default_metrics if metrics is None else metrics
         return [metrics_module.get(each) for each in ([names] if isinstance(names, str) or callable(names) else names)]
 
-    def _epochs(self, train: Any, steps: int | None, epochs: int, validation: Samples | None,
+    def _expect(self, reported: Sequence[str], watchers: Sequence[Any]) -> None:
+        """Refuses callbacks and schedules that watch a metric which this training will not report."""
+        for each in watchers:
+            if isinstance(getattr(each, "watch", None), Monitor):
+                each.watch.require([*reported, "seconds", "learning_rate"])
+
+    def _epochs(self, train: Any, reported: Sequence[str], steps: int | None, epochs: int, validation: Samples | None,
                 measured: Sequence[tuple[str, Any]], callbacks: Sequence[Any], verbose: Any) -> History:  # fmt: skip
         """The loop over epochs, with everything that happens between them."""
+        validated = [] if validation is None else ["loss", *_labels(measured, len(self.losses))]
+        self._expect([*reported, *(f"validation_{name}" for name in validated)],
+                     [*callbacks, self.optimizer.learning_rate])  # fmt: skip
         watchers = [each for each in callbacks if each.watches_batches]
         self.stopping = False
         with self.network.training_lock:
@@ -330,9 +360,11 @@ class Trainer:
                 for number in range(epochs):
                     for each in callbacks:
                         each.on_epoch_begin(self, self.epoch)
+                    if self.stopping:
+                        break
                     began = time.perf_counter()
                     rate = float(self.optimizer.columns(np.array([self.steps]))["learning_rate"][0])
-                    with _Progress(f"epoch {number + 1}/{epochs}", steps, verbose) as progress:
+                    with Progress(f"epoch {number + 1}/{epochs}", steps, verbose) as progress:
                         numbers = train(progress, watchers)
                     numbers["seconds"] = time.perf_counter() - began
                     numbers["learning_rate"] = rate
@@ -422,7 +454,9 @@ class Trainer:
              for shape, loss in zip(network.output_shapes, self.losses, strict=True)]  # fmt: skip
         samples = self._samples(tuple(x), tuple(y))
         runner = self._runner(samples, Kind(batch_size, shuffled=True, learn="update"))
-        return explain(runner.program, title=f"training step, batches of up to {batch_size}, {type(self.optimizer).__name__}")
+        return explain(
+            runner.program, title=f"training step, batches of up to {batch_size}, {type(self.optimizer).__name__}"
+        )
 
     # ------------------------------------------------------------------------------------------ keeping
 
@@ -442,41 +476,19 @@ class Trainer:
         return saving.read_trainer(path, cls, custom_objects or {}, backend)
 
 
-class _Progress:
-    """A tqdm bar on a terminal, and nothing elsewhere."""
-
-    def __init__(self, title: str, total: int | None, verbose: Any) -> None:
-        shown = sys.stderr.isatty() if verbose == "auto" else bool(verbose)
-        self.bar: Any = None
-        if shown:
-            from tqdm import tqdm
-
-            self.bar = tqdm(total=total, desc=title, unit=" steps", leave=False, mininterval=0.1)
-
-    def advance(self, steps: int, loss: float) -> None:
-        """Shows that so many more steps are done."""
-        if self.bar is not None:
-            self.bar.set_postfix_str(f"loss {loss:.4f}", refresh=False)
-            self.bar.update(steps)
-
-    def __enter__(self) -> _Progress:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.bar is not None:
-            self.bar.close()
-
-
 def _measure(measured: Sequence[tuple[str, Any]], targets: Sequence[NDArray[Any]], predictions: Sequence[NDArray[Any]],
              rows: Any) -> dict[str, float]:  # fmt: skip
-    """Every metric on every output; names carry the output's number where there are several."""
-    found = {}
-    for i, prediction in enumerate(predictions):
-        target = targets[i][rows]
-        for name, metric in measured:
-            label = name if len(predictions) == 1 else f"{name}_{i + 1}"
-            found[label] = float(metric(target, prediction[: len(target)]))
-    return found
+    """Every metric on every output."""
+    values = []
+    for prediction, target in zip(predictions, targets, strict=False):
+        chosen = target[rows]
+        values += [float(metric(chosen, prediction[: len(chosen)])) for _, metric in measured]
+    return dict(zip(_labels(measured, len(predictions)), values, strict=True))
+
+
+def _labels(measured: Sequence[tuple[str, Any]], outputs: int) -> list[str]:
+    """The metrics' names in the order of `_measure`; they carry the output's number where there are several."""
+    return [name if outputs == 1 else f"{name}_{i + 1}" for i in range(outputs) for name, _ in measured]
 
 
 def epoch_order(seed: int, epoch: int, n: int) -> NDArray[np.int64]:
@@ -490,12 +502,12 @@ def _capacity(rows: int) -> int:
     return 1 << (rows - 1).bit_length()
 
 
-def _check_counts(**counts: Any) -> None:
-    for name, value in counts.items():
-        if isinstance(value, bool) or not hasattr(value, "__index__"):
-            raise TypeError(f"{name} must be an integer, got {value!r}")
-        if int(value) < 1:
-            raise ValueError(f"{name} must be at least 1, got {value}")
+def _checked_callbacks(callbacks: Any) -> list[Callback]:
+    given = list(callbacks) if isinstance(callbacks, (list, tuple)) else [callbacks]
+    for each in given:
+        if not isinstance(each, Callback):
+            raise TypeError(f"callbacks: expected objects of fastnn.callbacks.Callback, got {each!r}")
+    return given
 
 
 def _check_verbose(verbose: Any) -> None:

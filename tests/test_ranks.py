@@ -19,7 +19,7 @@ RANKS = [
     {"graph"},
     {"backends"},
     {"ops"},
-    {"initializers", "schedules", "metrics", "_monitor", "datasets"},
+    {"initializers", "schedules", "metrics", "_monitor", "_progress", "datasets"},
     {"layers"},
     {"losses", "optimizers", "callbacks"},
     {"feed"},

@@ -10,11 +10,12 @@ import inspect
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from fastnn import initializers
+from fastnn import _check, initializers
 from fastnn.graph.tensor import Graph, Symbol, Tensor
 from fastnn.program import Extent
 
 ROWS = "rows"  # the name of the extent that counts a batch's rows
+MAX_AXES = 6  # of a batch: MAX_DIMS in kernels/instruction.h
 
 
 class Parameter(Symbol):
@@ -153,20 +154,25 @@ class Layer:
                     f"got {type(wire).__name__}"
                 )
         shapes = [wire.shape for wire in flat]
-        if not self.built:
-            try:
-                self.build(*shapes)
-            except TypeError as problem:
-                if self._accepts(self.build, len(flat)):
-                    raise
-                raise ValueError(f"{self.label} does not take {len(flat)} inputs") from problem
-            self.__dict__["_built"] = True
-            self.__dict__["_built_for"] = shapes
-        elif self.parameters and shapes != self.__dict__["_built_for"]:
+        if self.parameters and self.built and shapes != self.__dict__["_built_for"]:
             raise ValueError(f"{self.label} was built for inputs {self.__dict__['_built_for']}, got {shapes}")
-        outputs = self._output_shapes(shapes)
+        outputs = self._output_shapes(shapes) if self.built else self._build_for(shapes)
         made = tuple(Wire(self, flat, shape, index) for index, shape in enumerate(outputs))
         return made[0] if len(made) == 1 else made
+
+    def _build_for(self, shapes: list[tuple[int, ...]]) -> list[tuple[int, ...]]:
+        """Builds the layer and returns its outputs' shapes; if that fails, the layer is as it was before."""
+        if not (self._accepts(self.build, len(shapes)) and self._accepts(self.forward, len(shapes))):
+            raise ValueError(f"{self.label} does not take {len(shapes)} inputs")
+        try:
+            self.build(*shapes)
+            outputs = self._output_shapes(shapes)
+        except BaseException:
+            self.parameters.clear()
+            raise
+        self.__dict__["_built"] = True
+        self.__dict__["_built_for"] = shapes
+        return outputs
 
     @property
     def label(self) -> str:
@@ -201,6 +207,8 @@ class Layer:
                 raise TypeError(f"{self.label}: forward() must return a symbolic tensor, got {type(tensor).__name__}")
             if tensor.shape[:1] != (rows,):
                 raise ValueError(f"{self.label}: forward() must keep the batch axis first, got shape {tensor.shape}")
+            if tensor.ndim > MAX_AXES:
+                raise ValueError(f"{self.label}: at most {MAX_AXES} axes are possible, got shape {tensor.shape}")
         return [tuple(int(size) for size in tensor.shape[1:]) for tensor in tensors]  # type: ignore[arg-type]
 
 
@@ -235,11 +243,12 @@ def Input(shape: int | Sequence[int], dtype: str | None = None, scale: float = 1
 
     Raises
     ------
-    ValueError
-        If the shape has a size below 1, or dtype is something else.
+    ValueError, TypeError
+        If the shape has a size below 1 or too many axes, dtype is something else, or scale is no finite number.
     """
     if dtype not in (None, "uint8", "float32", "float64"):
         raise ValueError(f"Input: dtype must be None, 'uint8', 'float32' or 'float64', got {dtype!r}")
+    _check.number("Input", "scale", scale)
     layer = InputLayer(as_shape(shape, "Input"), dtype, float(scale), name)
     return Wire(layer, (), layer.shape)
 
@@ -247,6 +256,8 @@ def Input(shape: int | Sequence[int], dtype: str | None = None, scale: float = 1
 def as_shape(shape: Any, what: str) -> tuple[int, ...]:
     """A shape as a tuple of positive integers; a single integer means one axis."""
     sizes = (shape,) if isinstance(shape, int) or not hasattr(shape, "__iter__") else tuple(shape)
+    if len(sizes) >= MAX_AXES:
+        raise ValueError(f"{what}: at most {MAX_AXES - 1} axes beside the batch are possible, got {len(sizes)}")
     return tuple(_positive(size, what) for size in sizes)
 
 

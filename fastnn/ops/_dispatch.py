@@ -30,11 +30,14 @@ def as_array(value: Any, name: str = "array") -> Array:
     TypeError
         If it cannot become an array of numbers.
     """
-    if isinstance(value, np.ndarray):
+    if isinstance(value, np.ndarray) and value.dtype.kind in "fiub":
         return value
     if not hasattr(value, "__array__") and hasattr(value, "__dlpack__"):
         return np.from_dlpack(value)
-    array = np.asarray(value)
+    try:
+        array = np.asarray(value)
+    except ValueError as problem:  # rows of different lengths
+        raise TypeError(f"{name} must hold numbers in rows of one length: {problem}") from problem
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{name} must hold numbers, got {type(value).__name__} of dtype {array.dtype}")
     return array
