@@ -97,12 +97,11 @@ def draw(net: fnn.Network, digits: fnn.datasets.Dataset, history: fnn.History, f
     predicted = probabilities.argmax(axis=1)
     matrix = fnn.metrics.confusion_matrix(digits.y_test, predicted, 10)
     first = next(iter(net.parameters().values()))
-    wrong = predicted != digits.y_test
     fnn.plots.learning_curve(history, path=folder / "learning_curve.png")
     fnn.plots.confusion_matrix(matrix, digits.class_names, path=folder / "confusion_matrix.png")
     fnn.plots.weights(first.T.reshape(-1, 8, 8), path=folder / "weights.png")
-    fnn.plots.mistakes(digits.x_test[wrong].reshape(-1, 8, 8), digits.y_test[wrong], predicted[wrong],
-                       probabilities[wrong], path=folder / "mistakes.png")  # fmt: skip
+    images = digits.x_test.reshape(-1, 8, 8)
+    fnn.plots.mistakes(images, digits.y_test, predicted, probabilities, path=folder / "mistakes.png")
     print(f"plots: {', '.join(sorted(str(path) for path in folder.glob('*.png')))}")
 
 

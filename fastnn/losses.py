@@ -164,12 +164,13 @@ class Rosenblatt(Loss):
         ValueError
             If the prediction does not come from a step.
         """
-        if prediction.node.operation.name != "step":
+        before = prediction.node.inputs[0] if prediction.node.operation.name == "step" else None
+        if before is None:
             raise ValueError(
                 f"Rosenblatt's rule needs a network that ends in a 'step' activation, got one that ends in "
                 f"{prediction.node.operation.name!r}"
             )
-        return ops.perceptron(prediction.node.inputs[0], target, weights=weights)
+        return ops.perceptron(before, target, weights=weights)
 
 
 @dataclass(frozen=True)

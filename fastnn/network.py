@@ -21,6 +21,7 @@ from fastnn.graph.plan import ALIGNMENT, Place, plan
 from fastnn.graph.tensor import Graph, Tensor, apply
 from fastnn.kernels.executor import Exclusive
 from fastnn.layers.base import ROWS, Input, InputLayer, Layer, Parameter, Wire, as_shape
+from fastnn.layers.joining import as_wires, claim_layers, name_layers, topological
 from fastnn.program import FLOATS, Extent, Program
 from fastnn.trainer import History, Trainer
 
@@ -53,13 +54,13 @@ class Network:
             raise ValueError(f"dtype must be 'float32' or 'float64', got {dtype!r}")
         self.seed = _seed(seed)
         self.dtype = dtype
-        self.inputs = _wires(inputs, "inputs")
-        self.outputs = _wires(outputs, "outputs")
+        self.inputs = as_wires(inputs, "inputs")
+        self.outputs = as_wires(outputs, "outputs")
         self._backend = backends.get(backend)
-        self._order = _topological(self.inputs, self.outputs)
+        self._order = topological(self.inputs, self.outputs)
         self.layers = list(dict.fromkeys(wire.layer for wire in self._order))
-        _claim_layers(self.layers)
-        _name_layers(self.layers)
+        claim_layers(self.layers)
+        name_layers(self.layers)
         self.trainer: Trainer | None = None
         self.training_lock = Exclusive()
         self._programs: dict[Any, Any] = {}
@@ -330,10 +331,11 @@ class Network:
             raise ValueError(f"{what} needs a network with one output, this one has {len(result)}")
         return result
 
-    def _output_activation(self) -> str:
+    def _output_activation(self, output: int = 0) -> str:
+        """The name of the last operation before an output."""
         with Graph(self.dtype) as graph:
             inputs = [graph.input(f"x{i}", (Extent(ROWS, 1), *shape)) for i, shape in enumerate(self.input_shapes)]
-            return self.trace(inputs)[0].node.operation.name
+            return self.trace(inputs)[output].node.operation.name
 
     # ------------------------------------------------------------------------------------------ training
 
@@ -528,81 +530,3 @@ def _seed(seed: Any) -> int:
     if isinstance(seed, bool) or not hasattr(seed, "__index__") or int(seed) < 0:
         raise ValueError(f"seed must be an integer of at least 0, got {seed!r}")
     return int(seed)
-
-
-def _wires(value: Any, what: str) -> list[Wire]:
-    wires = list(value) if isinstance(value, (list, tuple)) else [value]
-    for wire in wires:
-        if not isinstance(wire, Wire):
-            raise TypeError(f"Network: {what} must be wires (from fnn.Input or a layer), got {type(wire).__name__}")
-    if not wires:
-        raise ValueError(f"Network: {what} must not be empty")
-    return wires
-
-
-def _topological(inputs: Sequence[Wire], outputs: Sequence[Wire]) -> list[Wire]:
-    """All wires that the outputs need, sources first."""
-    for wire in inputs:
-        if not isinstance(wire.layer, InputLayer):
-            raise ValueError(f"Network: an input must come from fnn.Input, not from {wire.layer.label}")
-    if len(set(inputs)) < len(inputs):
-        raise ValueError("Network: an input is listed twice")
-    order: dict[Wire, None] = {}
-    under_way: set[Wire] = set()
-    stack: list[tuple[Wire, bool]] = [(wire, False) for wire in reversed(outputs)]
-    while stack:
-        wire, sources_done = stack.pop()
-        if wire in order:
-            continue
-        if sources_done:
-            under_way.discard(wire)
-            order[wire] = None
-            continue
-        if wire in under_way:
-            raise ValueError(f"Network: the layers form a cycle through {wire.layer.label}")
-        if not wire.inputs and wire not in inputs:
-            raise ValueError(f"Network: an output depends on an Input of shape {wire.shape} that is not among inputs")
-        under_way.add(wire)
-        stack.append((wire, True))
-        stack.extend((source, False) for source in reversed(wire.inputs) if source not in order)
-    unused = [number for number, wire in enumerate(inputs) if wire not in order]
-    if unused:
-        raise ValueError(f"Network: no output depends on input {unused[0]}")
-    return list(order)
-
-
-def _claim_layers(layers: Sequence[Layer]) -> None:
-    """Marks the layers as this network's own.
-
-    Raises
-    ------
-    ValueError
-        If one belongs to another network already: its parameters could only live in one of them.
-    """
-    for layer in layers:
-        if layer.parameters and layer.claimed:
-            raise ValueError(f"Network: {layer.label} belongs to another network already; use a copy.deepcopy of it")
-    for layer in layers:
-        layer.claimed = True
-
-
-def _name_layers(layers: Sequence[Layer]) -> None:
-    """Gives layers without a name one of their own: dense_1, dense_2, ...
-
-    Raises
-    ------
-    ValueError
-        If two layers share a name.
-    """
-    counts: dict[str, int] = {}
-    for layer in layers:
-        if not isinstance(layer.name, str):
-            raise TypeError(f"Network: a layer's name must be a string, got {layer.name!r}")
-        if not layer.name:
-            kind = "input" if isinstance(layer, InputLayer) else type(layer).__name__.lower()
-            counts[kind] = counts.get(kind, 0) + 1
-            layer.name = f"{kind}_{counts[kind]}"
-    names = [layer.name for layer in layers]
-    for name in names:
-        if names.count(name) > 1:
-            raise ValueError(f"Network: two layers are named {name!r}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from fastnn._progress import Progress
 from fastnn.callbacks import Callback
 from fastnn.feed import Samples, as_samples
 from fastnn.graph.explain import explain
+from fastnn.reporting import History, Metric, as_list, measure
 from fastnn.step import Kind, segments, trace_step
 
 if TYPE_CHECKING:
@@ -30,23 +32,6 @@ if TYPE_CHECKING:
 SLICE_SECONDS = 0.1  # how long compiled code runs before Python has a look
 EVALUATION_ROWS = 256
 MAX_PROGRAMS = 32  # kept by a trainer: steps for other kinds of data or batch sizes push out the oldest
-
-
-class History(dict[str, list[float]]):
-    """Metrics by name, one number an epoch: "loss", "validation_loss", "accuracy", "seconds", "learning_rate", ..."""
-
-    @property
-    def history(self) -> dict[str, list[float]]:
-        """The same, under the name that Keras gives it."""
-        return self
-
-    def add(self, numbers: Mapping[str, float]) -> None:
-        """Appends an epoch's numbers; a metric that is new gets NaN for the epochs before."""
-        length = max((len(values) for values in self.values()), default=0)
-        for name, number in numbers.items():
-            self.setdefault(name, [float("nan")] * length).append(float(number))
-        for values in self.values():
-            values.extend([float("nan")] * (length + 1 - len(values)))
 
 
 class Trainer:
@@ -119,12 +104,12 @@ class Trainer:
         if len(given) != len(names):
             raise ValueError(f"loss: expected {len(names)}, one for each output, got {len(given)}")
         found = [losses_module.get(each) for each in given]
-        if self.network._output_activation() in {each.expects_logits for each in found}:
-            name = self.network._output_activation()
-            raise ValueError(
-                f"this loss takes logits, but the network ends in {name}: leave that activation out "
-                f"(predict_proba applies it)"
-            )
+        for output, each in enumerate(found):
+            if each.expects_logits and each.expects_logits == self.network._output_activation(output):
+                raise ValueError(
+                    f"{type(each).__name__} takes logits, but the network ends in {each.expects_logits}: leave that "
+                    "activation out (predict_proba applies it)"
+                )
         return found
 
     def _find_loss_weights(self, factors: Sequence[float] | None) -> list[float]:
@@ -247,8 +232,8 @@ class Trainer:
             A factor for each row; a dict of factors by class. The loss is the sum of weighted losses over the number
             of rows.
         metrics
-            Names or functions (y_true, y_pred) -> number; None takes the loss's own. Training metrics are those of
-            the predictions made during the epoch.
+            Names or functions (y_true, y_pred) -> number, for all outputs or by output in a dict; None takes the
+            losses' own. Training metrics are those of the predictions made during the epoch. Weights do not count.
         callbacks
             See `fastnn.callbacks`.
         shuffle
@@ -282,7 +267,7 @@ class Trainer:
             return self._epoch(runner, samples, min(batch_size, samples.n), shuffle, measured, progress, watchers)
 
         total = -(-samples.n // min(batch_size, samples.n))
-        labels = ["loss", *_labels(measured, len(self.losses))]
+        labels = ["loss", *(metric.label for metric in measured)]
         return self._epochs(train, labels, total, epochs, validation, measured, callbacks, verbose)
 
     def _fit_batches(self, batches: Iterable[Any], epochs: int, validation_data: Any, metrics: Any,
@@ -335,9 +320,27 @@ class Trainer:
             raise ValueError(f"validation_split={split}: {samples.n} rows cannot be split so")
         return samples.take(slice(0, kept)), samples.take(slice(kept, None))
 
-    def _find_metrics(self, metrics: Any) -> list[tuple[str, Any]]:
-        names = self.losses[0].default_metrics if metrics is None else metrics
-        return [metrics_module.get(each) for each in ([names] if isinstance(names, str) or callable(names) else names)]
+    def _find_metrics(self, metrics: Any) -> list[Metric]:
+        """Metrics for every output, by default those of its loss; with several outputs their names come in front."""
+        names = self.network.output_names
+        if metrics is None:
+            chosen = [list(loss.default_metrics) for loss in self.losses]
+        elif isinstance(metrics, Mapping):
+            unknown = set(metrics) - set(names)
+            if unknown:
+                raise ValueError(f"metrics: expected keys among {sorted(names)}, got {sorted(map(str, metrics))}")
+            chosen = [as_list(metrics.get(name, ())) for name in names]
+        else:
+            chosen = [as_list(metrics)] * len(names)
+        found = []
+        for output, wanted in enumerate(chosen):
+            for each in wanted:
+                name, function = metrics_module.get(each)
+                if name == "accuracy" and self.network._output_activation(output) == "sigmoid":
+                    function = partial(metrics_module.accuracy, threshold=0.5)
+                label = name if len(names) == 1 else f"{names[output]}_{name}"
+                found.append(Metric(label, output, function))
+        return found
 
     def _expect(self, reported: Sequence[str], watchers: Sequence[Any]) -> None:
         """Refuses callbacks and schedules that watch a metric which this training will not report."""
@@ -346,9 +349,9 @@ class Trainer:
                 each.watch.require([*reported, "seconds", "learning_rate"])
 
     def _epochs(self, train: Any, reported: Sequence[str], steps: int | None, epochs: int, validation: Samples | None,
-                measured: Sequence[tuple[str, Any]], callbacks: Sequence[Any], verbose: Any) -> History:  # fmt: skip
+                measured: Sequence[Metric], callbacks: Sequence[Any], verbose: Any) -> History:  # fmt: skip
         """The loop over epochs, with everything that happens between them."""
-        validated = [] if validation is None else ["loss", *_labels(measured, len(self.losses))]
+        validated = [] if validation is None else ["loss", *(metric.label for metric in measured)]
         self._expect([*reported, *(f"validation_{name}" for name in validated)],
                      [*callbacks, self.optimizer.learning_rate])  # fmt: skip
         watchers = [each for each in callbacks if each.watches_batches]
@@ -383,7 +386,7 @@ class Trainer:
                     each.on_fit_end(self)
         return self.history
 
-    def _epoch(self, runner: Any, samples: Samples, batch: int, shuffle: bool, measured: Sequence[tuple[str, Any]],
+    def _epoch(self, runner: Any, samples: Samples, batch: int, shuffle: bool, measured: Sequence[Metric],
                progress: Any, watchers: Sequence[Any]) -> dict[str, float]:  # fmt: skip
         """Goes through all rows once, in slices of steps; slicing changes no bit."""
         starts = np.arange(0, samples.n, batch)
@@ -409,7 +412,7 @@ class Trainer:
             done = stop
         seen = int(rows[:done].sum())
         numbers = {"loss": float(np.sum(losses[:done] * rows[:done]) / seen)}
-        return numbers | _measure(measured, samples.targets, kept, order[:seen])
+        return numbers | measure(measured, samples.targets, kept, order[:seen])
 
     def stop(self) -> None:
         """Ends a `fit` under way after the present slice of steps; callbacks use it."""
@@ -431,7 +434,7 @@ class Trainer:
         """
         return self._evaluate(self._samples(x, y, sample_weight), self._find_metrics(metrics))
 
-    def _evaluate(self, samples: Samples, measured: Sequence[tuple[str, Any]]) -> dict[str, float]:
+    def _evaluate(self, samples: Samples, measured: Sequence[Metric]) -> dict[str, float]:
         runner = self._runner(samples, Kind(EVALUATION_ROWS, collect=bool(measured)))
         starts = np.arange(0, samples.n, EVALUATION_ROWS)
         rows = np.minimum(EVALUATION_ROWS, samples.n - starts)
@@ -441,7 +444,7 @@ class Trainer:
         runner.run(table, arrays)
         losses = table[:, runner.program.slots.index("loss")]
         numbers = {"loss": float(np.sum(losses * rows) / samples.n)}
-        return numbers | _measure(measured, samples.targets, kept, slice(None))
+        return numbers | measure(measured, samples.targets, kept, slice(None))
 
     def _collectors(self, n: int) -> list[NDArray[Any]]:
         return [np.empty((n, *shape), self.network.dtype) for shape in self.network.output_shapes]
@@ -474,21 +477,6 @@ class Trainer:
             As `fastnn.load`; also if the file holds a network without a trainer.
         """
         return saving.read_trainer(path, cls, custom_objects or {}, backend)
-
-
-def _measure(measured: Sequence[tuple[str, Any]], targets: Sequence[NDArray[Any]], predictions: Sequence[NDArray[Any]],
-             rows: Any) -> dict[str, float]:  # fmt: skip
-    """Every metric on every output."""
-    values = []
-    for prediction, target in zip(predictions, targets, strict=False):
-        chosen = target[rows]
-        values += [float(metric(chosen, prediction[: len(chosen)])) for _, metric in measured]
-    return dict(zip(_labels(measured, len(predictions)), values, strict=True))
-
-
-def _labels(measured: Sequence[tuple[str, Any]], outputs: int) -> list[str]:
-    """The metrics' names in the order of `_measure`; they carry the output's number where there are several."""
-    return [name if outputs == 1 else f"{name}_{i + 1}" for i in range(outputs) for name, _ in measured]
 
 
 def epoch_order(seed: int, epoch: int, n: int) -> NDArray[np.int64]:

@@ -22,7 +22,7 @@ RANKS = [
     {"initializers", "schedules", "metrics", "_monitor", "_progress", "datasets"},
     {"layers"},
     {"losses", "optimizers", "callbacks"},
-    {"feed"},
+    {"feed", "reporting"},
     {"step", "saving"},
     {"trainer"},
     {"network"},

@@ -51,7 +51,7 @@ def fuse(calls: Sequence[Call], wanted: Sequence[Tensor]) -> list[Call]:
     """
     readers = Counter(tensor for call in calls for tensor in call.inputs if tensor is not None)
     readers.update(wanted)
-    producer = {call.outputs[0]: call for call in calls if call.operation.takes_epilogue and call.outputs[0] is not None}
+    producer: dict[Tensor | None, Call] = {call.outputs[0]: call for call in calls if call.operation.takes_epilogue}
     merged: dict[int, Call] = {}  # id of an absorbed call -> the call that takes its place (or one already placed)
     for call in calls:
         product = producer.get(call.inputs[0]) if call.operation.epilogue and call.inputs else None

@@ -209,7 +209,7 @@ class Layer:
                 raise ValueError(f"{self.label}: forward() must keep the batch axis first, got shape {tensor.shape}")
             if tensor.ndim > MAX_AXES:
                 raise ValueError(f"{self.label}: at most {MAX_AXES} axes are possible, got shape {tensor.shape}")
-        return [tuple(int(size) for size in tensor.shape[1:]) for tensor in tensors]  # type: ignore[arg-type]
+        return [tuple(int(size) for size in tensor.shape[1:]) for tensor in tensors]
 
 
 class InputLayer(Layer):
