@@ -6,6 +6,7 @@ instructions over blocks of memory; the backends run it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
@@ -47,7 +48,7 @@ class Spec:
     @property
     def size(self) -> int:
         """Elements, with every extent at its maximum."""
-        return int(np.prod(at_maximum(self.shape), dtype=np.int64))
+        return math.prod(at_maximum(self.shape))
 
     @property
     def nbytes(self) -> int:
@@ -114,6 +115,9 @@ class Operation:
         attributes. The reference returns those rows.
     view
         The output is the input's memory under another shape.
+    eager
+        The shape rule, if calls on arrays are to go through the compiled front (`kernels/eager.pyx`): "broadcast" for
+        elementwise operations, "product" for a matrix product. Others take the general way, in Python.
     cost
         Nanoseconds a floating-point operation takes on one thread, roughly; used to choose thread counts.
     """
@@ -135,6 +139,7 @@ class Operation:
     in_place: tuple[tuple[int, int], ...] = ()
     cost: float = 0.25
     view: bool = False
+    eager: str | None = None
     effect: bool = False
     window: Callable[[Attributes], str] | None = None
 

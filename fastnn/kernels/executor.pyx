@@ -210,6 +210,17 @@ cdef int threads_for(double work, int most) noexcept nogil:
     return 1 if paid < 2.0 else (most if paid >= most else <int> paid)
 
 
+cdef int team_for(double work, int asked) except -1:
+    """How many threads a call gets: as many as were asked for, or, with 0, as so many nanoseconds of work pay for."""
+    if forked_child:
+        if work >= 2 * THREAD_GRAIN:
+            tell_of_fork()
+        return 1
+    if asked > 0:
+        return asked
+    return threads_for(work, threads()) if work >= 2 * THREAD_GRAIN else 1
+
+
 def call(size_t kernel, tuple operands, int n_outputs, tuple integers=(), tuple numbers=(), double work=0.0,
          int n_threads=0, cnp.ndarray scratch=None, cnp.ndarray run=None):
     """Runs one kernel on arrays and returns its status.
@@ -218,8 +229,7 @@ def call(size_t kernel, tuple operands, int n_outputs, tuple integers=(), tuple 
     threads, or `n_threads` does. `scratch` is a uint8 array for all threads together; `run` a row of float64 slots.
     """
     cdef Instruction instruction
-    cdef int i, count = len(operands), team, status = KERNEL_OK
-    cdef int *shared = &status
+    cdef int i, count = len(operands), team
     cdef char *start
     cdef Py_ssize_t skipped
     if count > MAX_OPERANDS:
@@ -234,11 +244,7 @@ def call(size_t kernel, tuple operands, int n_outputs, tuple integers=(), tuple 
         else:
             bind_array(&instruction.operand[i], operands[i])
     fill_attributes(&instruction, integers, numbers)
-    team = n_threads if n_threads > 0 else threads_for(work, threads()) if work >= 2 * THREAD_GRAIN else 1
-    if forked_child:
-        team = 1
-        if work >= 2 * THREAD_GRAIN:
-            tell_of_fork()
+    team = team_for(work, n_threads)
     instruction.run = NULL if run is None else <const double *> cnp.PyArray_DATA(run)
     instruction.scratch = NULL
     instruction.scratch_size = 0
@@ -247,15 +253,23 @@ def call(size_t kernel, tuple operands, int n_outputs, tuple integers=(), tuple 
         skipped = (64 - <uintptr_t> start % 64) % 64
         instruction.scratch = start + skipped
         instruction.scratch_size = (scratch.shape[0] - skipped) // team // 64 * 64
+    instruction.work = work
+    return run_instruction(&instruction, team)
+
+
+cdef int run_instruction(Instruction *instruction, int team):
+    """Runs one instruction with so many threads and returns its status."""
+    cdef int status = KERNEL_OK
+    cdef int *shared = &status
     if team == 1:
-        if work < THREAD_GRAIN:
-            return instruction.kernel(&instruction, 0, 1)
+        if instruction.work < THREAD_GRAIN:
+            return instruction.kernel(instruction, 0, 1)
         with nogil:
-            status = instruction.kernel(&instruction, 0, 1)
+            status = instruction.kernel(instruction, 0, 1)
         return status
     mark_threads_used()
     with nogil:
-        call_team(&instruction, team, shared)
+        call_team(instruction, team, shared)
     return status
 
 

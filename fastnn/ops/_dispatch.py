@@ -15,11 +15,14 @@ from numpy.typing import ArrayLike, NDArray
 from fastnn import kernels
 from fastnn.graph.tensor import Symbol, apply_all
 from fastnn.kernels import executor
-from fastnn.program import FLOATS, OPERATIONS, Operation, Spec, status_message
+from fastnn.kernels.eager import Front, make_dispatch
+from fastnn.program import FLOATS, OPERATIONS, TYPE_CODES, Operation, Spec, at_maximum, status_message
 
 Array = NDArray[Any]
 Operand = ArrayLike | Symbol  # what the functions of fastnn.ops accept
 NO_SLOTS: Mapping[str, float] = {}
+FLOAT32 = np.dtype(np.float32)
+NAMES = {np.dtype(name): name for name in TYPE_CODES}
 
 
 def as_array(value: Any, name: str = "array") -> Array:
@@ -43,26 +46,38 @@ def as_array(value: Any, name: str = "array") -> Array:
     return array
 
 
-def dispatch(name: str, inputs: Sequence[Any], out: Array | Sequence[Array] | None = None, *,
-             labels: tuple[int, ...] = (), run: Mapping[str, float] = NO_SLOTS, **attributes: Any) -> Any:  # fmt: skip
-    """Records operation `name` if an input is symbolic; otherwise computes it. Returns the first output, or all.
-
-    `labels` are the positions of inputs that stay whole numbers (classes, indices). `run` has the values of the run
-    row's slots that a kernel reads when it is called on arrays.
-    """
+def _general(name: str, inputs: Sequence[Any], out: Array | Sequence[Array] | None, labels: tuple[int, ...],
+             run: Mapping[str, float] | None, attributes: dict[str, Any]) -> Any:  # fmt: skip
+    """What `dispatch` does where the compiled front does not know how."""
     if any(isinstance(value, Symbol) for value in inputs):
         if out is not None:
             raise TypeError(f"{name}: out= is for arrays; a symbolic tensor has no memory yet")
-        outputs = apply_all(name, *inputs, **attributes)
-    else:
-        outputs = compute(OPERATIONS[name], inputs, out, labels, attributes, run)
+        symbols = apply_all(name, *inputs, **attributes)
+        return symbols[0] if len(symbols) == 1 else symbols
+    outputs = compute(OPERATIONS[name], inputs, out, labels, attributes, run or NO_SLOTS)
     return outputs[0] if len(outputs) == 1 else outputs
 
 
+def front(name: str) -> Front:
+    """The compiled front of an operation with an `eager` rule."""
+    return Front(OPERATIONS[name], kernels.address, kernels.product_scratch)
+
+
+# dispatch(name, inputs, out=None, *, labels=(), run=None, **attributes) records operation `name` if an input is
+# symbolic; otherwise it computes it. It returns the first output, or all. `labels` are the positions of inputs that
+# stay whole numbers (classes, indices). `run` has the values of the run row's slots that a kernel reads when it is
+# called on arrays.
+dispatch = make_dispatch(lambda name: front(name) if OPERATIONS[name].eager else None, _general)
+
+
 def float_type(arrays: Sequence[Array | None]) -> str:
-    """The type a computation on these arrays has: float32 if all floats are, float64 otherwise."""
-    kinds = {array.dtype for array in arrays if array is not None and array.ndim > 0}
-    return "float32" if kinds and all(kind == np.float32 for kind in kinds) else "float64"
+    """The type a computation on these arrays has: float32 if all floats with dimensions are, else float64.
+
+    Whole numbers have no say, and numbers without dimensions only if there is nothing else.
+    """
+    floats = [array for array in arrays if array is not None and array.dtype.kind == "f"]
+    kinds = {array.dtype for array in floats if array.ndim > 0} or {array.dtype for array in floats}
+    return "float32" if kinds == {FLOAT32} else "float64"
 
 
 def compute(operation: Operation, inputs: Sequence[Any], out: Array | Sequence[Array] | None, labels: tuple[int, ...],
@@ -83,8 +98,25 @@ def compute(operation: Operation, inputs: Sequence[Any], out: Array | Sequence[A
                 arrays[position] = array.astype(wanted)
     specs = specs_of(arrays)
     targets = targets_for(operation, operation.infer(specs, attributes), out)
-    execute(operation, targets, arrays, dtype, attributes, run)
+    # Where a result would overwrite what is still to be read, it is made in a copy first.
+    apart = [
+        np.array(target) if out is not None and _disturbs(operation, target, arrays) else target for target in targets
+    ]
+    execute(operation, apart, arrays, dtype, attributes, run)
+    for target, result in zip(targets, apart, strict=True):
+        if target is not result:
+            target[...] = result
     return tuple(targets)
+
+
+def _disturbs(operation: Operation, target: Array, arrays: Sequence[Array | None]) -> bool:
+    """Whether an input shares memory with a result. To an elementwise operation the very same place does no harm."""
+    for array in arrays:
+        if array is not None and np.may_share_memory(target, array):
+            same = (array.ctypes.data, array.shape, array.strides) == (target.ctypes.data, target.shape, target.strides)
+            if not (same and operation.eager == "broadcast"):
+                return True
+    return False
 
 
 def execute(operation: Operation, targets: Sequence[Array], arrays: Sequence[Array | None], dtype: str,
@@ -120,13 +152,17 @@ def execute(operation: Operation, targets: Sequence[Array], arrays: Sequence[Arr
 
 def specs_of(arrays: Sequence[Array | None]) -> list[Spec | None]:
     """Shapes and dtypes; None for absent operands."""
-    return [None if array is None else Spec(array.shape, array.dtype.name) for array in arrays]
+    return [None if array is None else Spec(array.shape, _name(array.dtype)) for array in arrays]
+
+
+def _name(dtype: np.dtype[Any]) -> str:
+    return NAMES.get(dtype) or dtype.name  # NumPy makes the name anew each time, in a microsecond
 
 
 def targets_for(operation: Operation, results: Sequence[Spec], out: Array | Sequence[Array] | None) -> list[Array]:
     """The arrays that receive the results: new ones, or the caller's after a check."""
     if out is None:
-        return [np.empty(spec.shape, spec.dtype) for spec in results]
+        return [np.empty(at_maximum(spec.shape), spec.dtype) for spec in results]
     targets = [out] if isinstance(out, np.ndarray) else list(out)
     if len(targets) != len(results):
         raise ValueError(f"{operation.name}: out must be {len(results)} arrays, got {len(targets)}")

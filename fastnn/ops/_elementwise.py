@@ -16,6 +16,7 @@ FUNCTIONS = (
     "exp", "log", "log1p", "sqrt", "square", "absolute", "negative", "reciprocal", "sign", "erf",
 )  # fmt: skip
 COMBINATIONS = ("add", "subtract", "multiply", "divide", "maximum", "minimum", "less", "less_equal", "equal")
+CODES = {name: code for code, name in enumerate(FUNCTIONS)}
 
 Function = Callable[[ModuleType, Any, Attributes], Any]  # (xp, x, attributes) -> y
 Slope = Callable[[ModuleType, Any, Any, Attributes], Any]  # (xp, dy, s, attributes) -> dx
@@ -48,7 +49,7 @@ def register_function(name: str, function: Function, slope: Slope | None = None,
     """
 
     def codes(attributes: Attributes) -> tuple[int, ...]:
-        return (FUNCTIONS.index(code(attributes) if code else name),)
+        return (CODES[code(attributes) if code else name],)
 
     def numbers(attributes: Attributes) -> tuple[float, ...]:
         return (attributes[parameter],) if parameter else ()
@@ -73,6 +74,7 @@ def register_function(name: str, function: Function, slope: Slope | None = None,
             kernel=Kernel("unary", integers=codes, numbers=numbers),
             epilogue=None if view else "forward",
             view=view,
+            eager="broadcast",
             cost=cost,
         )
     )
@@ -84,6 +86,7 @@ def register_function(name: str, function: Function, slope: Slope | None = None,
                 reference=lambda xp, inputs, attributes, run: [slope(xp, inputs[0], inputs[1], attributes)],
                 kernel=Kernel("slope", integers=codes, numbers=numbers),
                 epilogue="slope",
+                eager="broadcast",
                 cost=cost,
             )
         )

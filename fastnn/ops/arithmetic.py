@@ -156,6 +156,7 @@ def _register_binary(name: str, reference: Callable[[ModuleType, Any, Any], Any]
             reference=lambda xp, inputs, attributes, run: [reference(xp, *inputs)],
             gradient=_summed(rule) if rule else None,
             kernel=Kernel("binary", integers=lambda attributes: (COMBINATIONS.index(name),)),
+            eager="broadcast",
             cost=0.05,
         )
     )
@@ -197,6 +198,7 @@ register(
         reference=lambda xp, inputs, attributes, run: [xp.where(inputs[0] != 0, inputs[1], inputs[2])],
         gradient=_summed(_where_gradient),
         kernel=Kernel("where"),
+        eager="broadcast",
         cost=0.05,
     )
 )

@@ -14,7 +14,8 @@ import numpy as np
 
 from fastnn import kernels
 from fastnn.graph.tensor import Node, Symbol, Tensor, apply
-from fastnn.ops._dispatch import Array, Operand, as_array, dispatch, expect_floats
+from fastnn.kernels.eager import attempt
+from fastnn.ops._dispatch import Array, Operand, as_array, dispatch, expect_floats, front
 from fastnn.program import OPERATIONS, Attributes, Kernel, Operation, Shape, Spec, at_maximum, register
 
 NO_EPILOGUE, FORWARD, SLOPE = 0, 1, 2  # as in kernels/product.pxi
@@ -153,9 +154,11 @@ register(
         kernel=Kernel("product", integers=_integers, numbers=_numbers, scratch=_scratch, n_outputs=2),
         flops=_flops,
         takes_epilogue=True,
+        eager="product",
         cost=1 / 80,
     )
 )
+_FRONT = front("matmul")
 
 
 def matmul(
@@ -193,7 +196,15 @@ def matmul(
     TypeError
         If an operand does not hold numbers.
     """
-    turned: dict[str, Any] = {"transpose_a": bool(transpose_a), "transpose_b": bool(transpose_b)}
+    turned: dict[str, Any] = {}
+    if transpose_a:
+        turned["transpose_a"] = True
+    if transpose_b:
+        turned["transpose_b"] = True
+    if not accumulate:
+        result = attempt(_FRONT, (a, b, bias), out, turned)
+        if result is not None:
+            return result
     if isinstance(a, Symbol) or isinstance(b, Symbol) or isinstance(bias, Symbol):
         if accumulate:
             raise TypeError("matmul: accumulate is for arrays; add symbolic tensors with +")
@@ -201,15 +212,14 @@ def matmul(
     if accumulate and out is None:
         raise ValueError("matmul: accumulate adds to what out holds: give it")
     left, right = as_array(a, "matmul: a"), as_array(b, "matmul: b")
-    shares = out is not None and (np.may_share_memory(out, left) or np.may_share_memory(out, right))
-    if left.ndim == right.ndim == 2 and not shares:
+    if left.ndim == right.ndim == 2:
         return dispatch("matmul", [left, right, bias], out, **turned, accumulate=bool(accumulate))
     return _reshaped(left, right, bias, out, accumulate, **turned)
 
 
-def _reshaped(left: Array, right: Array, bias: Any, out: Array | None, accumulate: bool, transpose_a: bool,
-              transpose_b: bool) -> Any:  # fmt: skip
-    """The product of vectors, of more than two dimensions, or into memory that the factors share."""
+def _reshaped(left: Array, right: Array, bias: Any, out: Array | None, accumulate: bool, transpose_a: bool = False,
+              transpose_b: bool = False) -> Any:  # fmt: skip
+    """The product of vectors or of more than two dimensions."""
     if left.ndim == 0 or right.ndim == 0:
         raise ValueError(f"matmul: a factor has no dimensions; multiply with *, got {left.shape} and {right.shape}")
     drop: tuple[int, ...] = ()

@@ -1,0 +1,150 @@
+"""Calls on arrays: what the compiled front takes, that it gives what the general way gives, and what neither takes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from fastnn import kernels, ops
+from fastnn.kernels.eager import attempt
+from fastnn.ops._dispatch import compute, front
+from fastnn.program import OPERATIONS
+
+pytestmark = pytest.mark.kernel
+
+Array = NDArray[Any]
+
+each_dtype = pytest.mark.parametrize("dtype", ["float32", "float64"], ids=lambda dtype: f"{kernels.LEVEL}-{dtype}")
+
+
+def numbers(*shape: int, dtype: str = "float32", seed: int = 0) -> Array:
+    return np.random.default_rng(seed).normal(size=shape).astype(dtype)
+
+
+class Subclass(np.ndarray):
+    """An array that the front leaves to the general way."""
+
+
+def unaligned(dtype: str) -> Array:
+    array = np.zeros(41, np.uint8)[1:].view(dtype)
+    array[...] = 1.5
+    return array
+
+
+X = numbers(4, 6)
+USUAL: dict[str, tuple[str, tuple[Any, ...], dict[str, Any]]] = {
+    "one array": ("tanh", (X,), {}),
+    "no dimensions": ("tanh", (np.array(0.5, "float32"),), {}),
+    "no elements": ("tanh", (X[:0],), {}),
+    "strided": ("tanh", (X[::-1, ::2],), {}),
+    "read-only": ("tanh", (np.broadcast_to(X[0], (4, 6)),), {}),
+    "a parameter": ("leaky_relu", (X,), {"negative_slope": 0.1}),
+    "a number": ("add", (X, 2.5), {}),
+    "a whole number first": ("subtract", (1, X), {}),
+    "broadcast": ("multiply", (X, X[:, :1]), {}),
+    "more dimensions second": ("divide", (X[0], numbers(2, 1, 6, seed=1)), {}),
+    "three inputs": ("where", (X, 1.0, X[0]), {}),
+    "product": ("matmul", (X, numbers(6, 5), None), {}),
+    "product with bias": ("matmul", (X, numbers(6, 5), numbers(5)), {}),
+    "product, transposed": ("matmul", (X, numbers(5, 4), None), {"transpose_a": True, "transpose_b": True}),
+    "empty sum": ("matmul", (X[:, :0], numbers(0, 5), None), {}),
+}
+UNUSUAL: dict[str, tuple[str, tuple[Any, ...]]] = {
+    "list": ("tanh", ([1.0, 2.0],)),
+    "number alone": ("tanh", (0.5,)),
+    "whole numbers": ("tanh", (np.arange(3),)),
+    "another byte order": ("tanh", (X.astype(">f4"),)),
+    "unaligned": ("tanh", (unaligned("float32"),)),
+    "half precision": ("tanh", (X.astype(np.float16),)),
+    "subclass": ("tanh", (X.view(Subclass),)),
+    "two types": ("add", (X, X.astype(np.float64))),
+    "NumPy's number": ("add", (X, np.float32(2))),
+    "truth value": ("add", (X, True)),
+    "product of a vector": ("matmul", (X[0], numbers(6, 5), None)),
+}
+
+
+@pytest.mark.parametrize("case", USUAL)
+def test_the_front_gives_what_the_general_way_gives(case: str) -> None:
+    name, inputs, attributes = USUAL[case]
+    got = attempt(front(name), inputs, None, attributes)
+    (want,) = compute(OPERATIONS[name], inputs, None, (), attributes)
+    assert type(got) is np.ndarray
+    assert got.dtype == want.dtype == np.float32
+    np.testing.assert_array_equal(got, want)
+    out = np.full(want.shape[::-1], np.nan, want.dtype).T
+    assert attempt(front(name), inputs, out, attributes) is out
+    np.testing.assert_array_equal(out, want)
+
+
+@pytest.mark.parametrize("case", UNUSUAL)
+def test_what_is_unusual_is_left_to_the_general_way(case: str) -> None:
+    name, inputs = UNUSUAL[case]
+    assert attempt(front(name), inputs, None, {}) is None
+    got = ops.matmul(*inputs[:2]) if name == "matmul" else getattr(ops, name)(*inputs)
+    wide = [np.asarray(each, np.float64) for each in inputs if each is not None]
+    want = {"tanh": np.tanh, "add": np.add, "matmul": np.matmul}[name](*wide)
+    np.testing.assert_allclose(got, want, rtol=2e-6)
+
+
+def test_types_of_results() -> None:
+    single, double = X, X.astype(np.float64)
+    assert ops.add(single, np.float64(2)).dtype == np.float32, "a number without dimensions does not widen an array"
+    assert ops.add(single, np.arange(6)).dtype == np.float32, "nor do whole numbers"
+    assert ops.add(single, double).dtype == np.float64
+    assert ops.tanh(np.float32(1)).dtype == np.float32
+    assert ops.tanh(1.0).dtype == ops.tanh(np.arange(3)).dtype == np.float64
+
+
+@each_dtype
+def test_out_may_share_memory(dtype: str) -> None:
+    def fresh() -> Array:
+        return numbers(40, dtype=dtype)
+
+    x = fresh()
+    assert ops.tanh(x, out=x) is x
+    np.testing.assert_array_equal(x, ops.tanh(fresh()))
+    for target, source in [(slice(1, 21), slice(0, 20)), (slice(0, 20), slice(1, 21)), (slice(19, None, -1), slice(0, 20))]:
+        x = fresh()
+        ops.tanh(x[source], out=x[target])
+        np.testing.assert_array_equal(x[target], ops.tanh(fresh()[source]))
+    square = numbers(6, 6, dtype=dtype)
+    for a, b in [(square, square), (square, square.T), (square.T, square)]:
+        want = ops.matmul(a, b)
+        memory = square.copy()
+        operands = {id(square): memory}
+        left = operands.get(id(a), memory.T)
+        right = operands.get(id(b), memory.T)
+        np.testing.assert_array_equal(ops.matmul(left, right, out=memory), want)
+    row = numbers(3, 6, dtype=dtype)
+    want = row + row[1]
+    ops.add(row, row[1], out=row)
+    np.testing.assert_array_equal(row, want)
+
+
+def test_wrong_out_is_refused_and_left_alone() -> None:
+    out = np.full((4, 6), 7.0, "float32")
+    with pytest.raises(ValueError, match=r"tanh: out must have shape \(4, 6\) and dtype float32, got \(4, 6\) and float64"):
+        ops.tanh(X, out=out.astype(np.float64))
+    with pytest.raises(ValueError, match=r"tanh: out must have shape \(4, 6\)"):
+        ops.tanh(X, out=out[:2])
+    with pytest.raises(TypeError, match="tanh: out must be a NumPy array, got list"):
+        ops.tanh(X, out=[[0.0]])
+    out.flags.writeable = False
+    with pytest.raises(ValueError, match="tanh: out is read-only"):
+        ops.tanh(X, out=out)
+    assert (out == 7).all()
+
+
+def test_wrong_operands_are_refused() -> None:
+    with pytest.raises(TypeError, match="must hold numbers, got str"):
+        ops.tanh("1.5")
+    with pytest.raises(ValueError, match=r"add: shapes \(4, 6\) and \(4,\) do not fit together"):
+        ops.add(X, X[:, 0])
+    with pytest.raises(ValueError, match="more than 6 dimensions"):
+        ops.tanh(np.zeros((1,) * 7))
+    with pytest.raises(ValueError, match=r"matmul: shapes \(4, 6\) and \(4, 6\) do not fit"):
+        ops.matmul(X, X)
