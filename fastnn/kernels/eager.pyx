@@ -13,7 +13,7 @@ from cpython.long cimport PyLong_CheckExact
 
 from fastnn.kernels.executor cimport bind_array, fill_attributes, run_instruction, team_for
 from fastnn.kernels.instruction cimport (
-    KERNEL_OK, MAX_DIMS, TYPE_FLOAT32, TYPE_FLOAT64, Instruction, Kernel, Operand,
+    KERNEL_OK, MAX_DIMS, TYPE_FLOAT32, Instruction, Kernel, Operand,
 )
 
 cnp.import_array()
@@ -64,9 +64,13 @@ cdef struct Numbers:
 
 
 cdef inline bint is_usual(value) noexcept:
-    """Whether it is an array, no subclass, that a kernel can read."""
-    return (cnp.PyArray_CheckExact(value) and cnp.PyArray_NDIM(<cnp.ndarray> value) <= MAX_DIMS
-            and cnp.PyArray_ISBEHAVED_RO(<cnp.ndarray> value))
+    """Whether it is an array, no subclass, of one of the kernels' types, aligned and in the machine's byte order."""
+    if not cnp.PyArray_CheckExact(value):
+        return False
+    cdef cnp.ndarray array = value
+    cdef int type = cnp.PyArray_TYPE(array)
+    return ((type == cnp.NPY_FLOAT32 or type == cnp.NPY_FLOAT64) and cnp.PyArray_NDIM(array) <= MAX_DIMS
+            and cnp.PyArray_ISBEHAVED_RO(array))
 
 
 cdef int read_inputs(Operand *operand, Numbers *numbers, tuple inputs) except -2:
@@ -91,7 +95,7 @@ cdef int read_inputs(Operand *operand, Numbers *numbers, tuple inputs) except -2
         for i in range(count):
             if operand[i].data == <char *> &numbers.as_double[i]:
                 operand[i].data = <char *> &numbers.as_float[i]
-    return found if found == TYPE_FLOAT32 or found == TYPE_FLOAT64 else -1
+    return found
 
 
 cdef int broadcast_shape(const Operand *operand, int count, cnp.npy_intp *shape) noexcept:

@@ -94,14 +94,13 @@ def compute(operation: Operation, inputs: Sequence[Any], out: Array | Sequence[A
     for position, array in enumerate(arrays):
         if array is not None:
             wanted = "int64" if position in labels else dtype
-            if array.dtype != wanted and not (position in labels and array.dtype in (np.int32, np.uint8)):
-                arrays[position] = array.astype(wanted)
+            fits = array.dtype == wanted or (position in labels and array.dtype in (np.int32, np.uint8))
+            if not fits or not array.flags.aligned:
+                arrays[position] = array.astype(array.dtype if fits else wanted)
     specs = specs_of(arrays)
     targets = targets_for(operation, operation.infer(specs, attributes), out)
-    # Where a result would overwrite what is still to be read, it is made in a copy first.
-    apart = [
-        np.array(target) if out is not None and _disturbs(operation, target, arrays) else target for target in targets
-    ]
+    # Where a result would overwrite what is still to be read, or a kernel cannot write, it is made in a copy first.
+    apart = [np.array(each) if out is not None and _is_blocked(operation, each, arrays) else each for each in targets]
     execute(operation, apart, arrays, dtype, attributes, run)
     for target, result in zip(targets, apart, strict=True):
         if target is not result:
@@ -109,8 +108,13 @@ def compute(operation: Operation, inputs: Sequence[Any], out: Array | Sequence[A
     return tuple(targets)
 
 
-def _disturbs(operation: Operation, target: Array, arrays: Sequence[Array | None]) -> bool:
-    """Whether an input shares memory with a result. To an elementwise operation the very same place does no harm."""
+def _is_blocked(operation: Operation, target: Array, arrays: Sequence[Array | None]) -> bool:
+    """Whether a result cannot be written where it belongs: it is not aligned, or shares memory with an input.
+
+    To an elementwise operation the very same place does no harm.
+    """
+    if not target.flags.aligned:
+        return True
     for array in arrays:
         if array is not None and np.may_share_memory(target, array):
             same = (array.ctypes.data, array.shape, array.strides) == (target.ctypes.data, target.shape, target.strides)
