@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import pydoc
 from collections.abc import Callable, Iterator
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import pytest
 
 import fastnn
+from bench import harness
 from bench.harness import Bar, Ledger, limited, processors
 from bench.peak import Peak, bandwidth
 from fastnn import runtime
@@ -33,6 +36,13 @@ def pytest_configure(config: pytest.Config) -> None:
 def rounds(pytestconfig: pytest.Config) -> int:
     """How many rounds a race has."""
     return int(pytestconfig.getoption("rounds"))
+
+
+@pytest.fixture
+def race(pytestconfig: pytest.Config, benchmark: Any, threads: int, rounds: int) -> Callable[..., None]:
+    """`race(ours, others)` times the contestants in turns, by the clock of pytest-benchmark's --benchmark-timer."""
+    clock = pydoc.locate(pytestconfig.getoption("benchmark_timer"))
+    return partial(harness.race, benchmark, rounds=rounds, threads=threads, clock=clock)
 
 
 @pytest.fixture

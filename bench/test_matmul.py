@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from bench import peers, tolerances
-from bench.harness import Contestant, Ledger, Row, race, words
+from bench.harness import Contestant, Ledger, Row, words
 from bench.peak import Peak
 from bench.peers import fastnn as ours
 from bench.shapes import PRODUCTS, ProductShape
 
 
 @pytest.mark.parametrize("shape", PRODUCTS, ids=lambda shape: shape.name)
-def test_product(shape: ProductShape, threads: int, peak: Peak, rounds: int, ledger: Ledger,
+def test_product(shape: ProductShape, threads: int, peak: Peak, race: Callable[..., None], ledger: Ledger,
                  judge: Callable[..., None], benchmark: Any) -> None:  # fmt: skip
     rng = np.random.default_rng(0)
     a = rng.standard_normal((shape.m, shape.k), dtype=np.float32)
@@ -28,7 +28,7 @@ def test_product(shape: ProductShape, threads: int, peak: Peak, rounds: int, led
         contestants.append(Contestant(peer.NAME, run, shape.repeats))
     roof = Contestant("peak", peak.run, peak.flops / shape.flops)
     benchmark.group = f"product, {words(threads)}"
-    race(benchmark, contestants[0], [roof, *contestants[1:]], rounds, threads)
+    race(contestants[0], [roof, *contestants[1:]])
 
     share = roof.seconds / contestants[0].seconds
     times = {each.name: each.seconds * 1e6 for each in contestants}

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from bench import peers, tolerances
-from bench.harness import Contestant, Ledger, Row, race, words
+from bench.harness import Contestant, Ledger, Row, words
 from bench.peak import Peak
 from bench.peers import fastnn as ours
 from bench.shapes import NETWORKS, NetworkShape
@@ -49,7 +49,7 @@ def compared(shape: NetworkShape) -> tuple[ours.Training, list[Any]]:
 
 
 @pytest.mark.parametrize("shape", NETWORKS, ids=lambda shape: shape.name)
-def test_training_step(shape: NetworkShape, threads: int, peak: Peak, rounds: int, ledger: Ledger,
+def test_training_step(shape: NetworkShape, threads: int, peak: Peak, race: Callable[..., None], ledger: Ledger,
                        judge: Callable[..., None], benchmark: Any) -> None:  # fmt: skip
     mine, others = compared(shape)
     steps = shape.rows // shape.batch
@@ -59,7 +59,7 @@ def test_training_step(shape: NetworkShape, threads: int, peak: Peak, rounds: in
         contestants.append(Contestant(module.NAME, laps.turn, laps.steps))
     roof = Contestant("peak", peak.run, peak.flops / shape.flops)
     benchmark.group = f"training step, {words(threads)}"
-    race(benchmark, contestants[0], [roof, *contestants[1:]], rounds, threads)
+    race(contestants[0], [roof, *contestants[1:]])
     for training in (mine, *others):
         assert all(np.isfinite(w).all() for w in training.weights()), f"{training.__module__}: training diverged"
 
