@@ -16,7 +16,7 @@ from fastnn import ops
 from fastnn._check import number, whole
 from fastnn.layers.base import InputLayer
 
-READABLE = ("float32", "float64", "uint8", "int32", "int64")
+READABLE = frozenset(map(np.dtype, ("float32", "float64", "uint8", "int32", "int64")))  # in native byte order
 
 
 def as_input_arrays(x: Any, layers: Sequence[InputLayer]) -> list[NDArray[Any]]:
@@ -94,7 +94,7 @@ class Samples:
     def signature(self) -> tuple[Any, ...]:
         """What a Program that reads these arrays depends on."""
         arrays = [*self.inputs, *self.targets, *([] if self.weights is None else [self.weights])]
-        return tuple(array.dtype.name for array in arrays), self.kinds, self.weights is not None
+        return tuple(array.dtype for array in arrays), self.kinds, self.weights is not None
 
     def bound(self) -> dict[str, NDArray[Any]]:
         """The arrays under the names of the blocks that a Program binds them to."""
@@ -175,8 +175,8 @@ def _in_order(value: Any, names: Sequence[str], what: str) -> list[Any]:
 
 def _readable(array: NDArray[Any]) -> NDArray[Any]:
     """The array itself where kernels can read it, else a copy: other types, or fields of packed records."""
-    if array.dtype.name in READABLE and array.dtype.isnative and array.flags.aligned:
-        if all(stride % array.itemsize == 0 for stride in array.strides):
+    if array.dtype in READABLE and array.flags.aligned:
+        if array.flags.c_contiguous or all(stride % array.itemsize == 0 for stride in array.strides):
             return array
         return np.ascontiguousarray(array)
     return array.astype(np.float64 if array.dtype.kind == "f" and array.dtype.itemsize > 4 else np.float32)
@@ -192,7 +192,7 @@ def _target(array: NDArray[Any], what: str, output: tuple[int, ...], loss: Any) 
         if labels.dtype.kind == "f" and not np.array_equal(np.floor(labels), labels):
             raise ValueError(f"{what}: labels must be whole numbers without NaN")
         _check_labels(labels, output[-1], what)
-        is_whole = labels.dtype.name in ("int32", "int64", "uint8") and labels.dtype.isnative
+        is_whole = labels.dtype.kind in "iu" and labels.dtype in READABLE
         return _readable(labels if is_whole else labels.astype(np.int64)), Target(True, output[:-1])
     if sample == output[:-1] and output[-1:] == (1,):  # (n,) for an output of (n, 1), which NumPy would broadcast
         array, sample = array[..., None], output

@@ -154,10 +154,11 @@ class Trainer:
 
     def _runner(self, samples: Samples, kind: Kind, *, fused: bool = True) -> Any:
         """The prepared Program for data like these: from the cache, or traced now."""
-        parts = segments(self.network, self._rate_scales, self.optimizer.has_penalties) if kind.learn else []
-        key = (samples.signature, kind, tuple(parts), fused)
+        frozen = tuple(layer.trainable for layer in self.network.layers) if kind.learn else ()
+        key = (samples.signature, kind, frozen, fused)
         runner = self._runners.get(key)
         if runner is None:
+            parts = segments(self.network, self._rate_scales, self.optimizer.has_penalties) if kind.learn else []
             program = trace_step(self.network, self.losses, self.loss_weights, samples, kind, self.optimizer, parts,
                                  fused)  # fmt: skip
             blocks = {"parameters": self.network.block, "gradients": self._gradients, "state": self._state}
