@@ -16,7 +16,7 @@ from fastnn.graph.tensor import Graph, Tensor
 from fastnn.kernels import executor
 from fastnn.ops._dispatch import compute
 from fastnn.ops._elementwise import COMBINATIONS, FUNCTIONS
-from fastnn.program import OPERATIONS
+from fastnn.program import OPERATIONS, Spec
 
 pytestmark = pytest.mark.kernel
 
@@ -151,6 +151,11 @@ def test_slope_is_the_derivative(function: str) -> None:
     expected = weight * change / (2 * step)
     assert np.abs(expected).max() > 0.1
     np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-8)
+
+
+def test_slope_needs_one_shape() -> None:
+    with pytest.raises(ValueError, match=r"tanh_slope: both operands must have one shape, got \(2, 3\), \(3,\)"):
+        OPERATIONS["tanh_slope"].infer([Spec((2, 3), "float32"), Spec((3,), "float32")], {})
 
 
 def test_slope_at_the_kink() -> None:

@@ -56,8 +56,10 @@ def register_function(name: str, function: Function, slope: Slope | None = None,
 
     def infer(inputs: Sequence[Spec | None], attributes: Attributes) -> Sequence[Spec]:
         expect_floats(name, *inputs)
-        assert inputs[0] is not None
-        return [inputs[0]]
+        first, *others = (spec for spec in inputs if spec is not None)
+        if any(spec.shape != first.shape for spec in others):
+            raise ValueError(f"{name}_slope: both operands must have one shape, got {first.shape}, {others[0].shape}")
+        return [first]
 
     def backward(node: Node, gradients: Sequence[Tensor]) -> Sequence[Tensor]:
         if gradient is not None:
