@@ -1,10 +1,12 @@
 """Builds the kernels: one Cython source, compiled once per instruction-set level and floating-point type.
 
-Environment: FASTNN_BUILD=plain builds only the portable level; CC chooses the compiler; CFLAGS and LDFLAGS are added.
+Environment: FASTNN_BUILD=plain builds only the portable level; CC chooses the compiler; CFLAGS and LDFLAGS are added;
+FASTNN_OPENMP=0 builds without OpenMP; FASTNN_CROSS=1 says that what is compiled here cannot run here.
 """
 
 import os
 import platform
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -18,7 +20,8 @@ from setuptools.command.build_ext import build_ext
 KERNELS = "fastnn/kernels"
 # Contraction is off so that a fused multiply-add happens exactly where the source writes one; never -ffast-math.
 COMPILE = ["-O3", "-g0", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden", "-Wall"]
-COMPILE += ["-Wno-psabi", "-Wno-unused-function", "-Wno-unused-but-set-variable", "-Wno-maybe-uninitialized"]
+COMPILE += ["-Wno-psabi", "-Wno-unused-function", "-Wno-unused-but-set-variable"]
+COMPILE += ["-Wno-maybe-uninitialized", "-Wno-unknown-warning-option"]  # gcc's alone, and clang's word for that
 AVX2 = ["-march=x86-64", "-mavx2", "-mfma", "-mbmi", "-mbmi2", "-mlzcnt", "-mf16c", "-mmovbe"]
 AVX512 = ["-mavx512f", "-mavx512bw", "-mavx512cd", "-mavx512dq", "-mavx512vl", "-mprefer-vector-width=512"]
 LEVELS = {
@@ -40,7 +43,7 @@ def extension(name: str, source: str, flags: list[str], **macros: int) -> Extens
         f"fastnn.kernels.{name}",
         [f"{KERNELS}/{source}"],
         include_dirs=[KERNELS, numpy.get_include()],
-        depends=[str(path) for path in Path(KERNELS).glob("*.[hp]*")],
+        depends=sorted(str(path) for path in Path(KERNELS).iterdir() if path.suffix in (".h", ".pxi", ".pxd")),
         define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")] + [(k, str(v)) for k, v in macros.items()],
         extra_compile_args=COMPILE + flags,
         extra_link_args=["-Wl,-s"] if sys.platform == "linux" else [],
@@ -82,23 +85,24 @@ class BuildKernels(build_ext):
                     target.extra_compile_args.append("-fopenmp")
                     target.extra_link_args.append("-fopenmp")
         else:
-            print("fastnn: this compiler has no working OpenMP: the kernels will run on one thread", file=sys.stderr)
+            print("fastnn: building without OpenMP: the kernels will run on one thread", file=sys.stderr)
         super().build_extensions()
 
     def openmp_works(self) -> bool:
         if os.environ.get("FASTNN_OPENMP") == "0":
+            print("fastnn: OpenMP is switched off by FASTNN_OPENMP=0", file=sys.stderr)
             return False
+        linking = ["-fopenmp", *shlex.split(os.environ.get("LDFLAGS", ""))]
         with tempfile.TemporaryDirectory() as folder:
             source = Path(folder, "probe.c")
             source.write_text(OPENMP_PROBE)
             try:
                 objects = self.compiler.compile([str(source)], output_dir=folder, extra_postargs=["-fopenmp"])
-                self.compiler.link_executable(objects, "probe", output_dir=folder, extra_postargs=["-fopenmp"])
-                if os.environ.get("FASTNN_CROSS"):  # a cross-compiled probe cannot run here
-                    return True
-                subprocess.run([Path(folder, "probe")], check=True, capture_output=True, timeout=60)
+                self.compiler.link_executable(objects, "probe", output_dir=folder, extra_postargs=linking)
+                if os.environ.get("FASTNN_CROSS") != "1":
+                    subprocess.run([Path(folder, "probe")], check=True, capture_output=True, timeout=60)
             except Exception as problem:  # each compiler class of setuptools raises its own errors
-                print(f"fastnn: OpenMP probe: {problem}", file=sys.stderr)
+                print(f"fastnn: OpenMP does not work with this compiler: {problem}", file=sys.stderr)
                 return False
         return True
 

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from fastnn import kernels, ops
 from fastnn.kernels import executor
 
+pytestmark = pytest.mark.kernel
+
 Array = NDArray[Any]
 LEVEL = kernels.LEVEL
 DTYPES = ("float32", "float64")

@@ -245,7 +245,9 @@ def call(size_t kernel, tuple operands, int n_outputs, tuple integers=(), tuple 
             bind_array(&instruction.operand[i], operands[i])
     fill_attributes(&instruction, integers, numbers)
     team = team_for(work, n_threads)
-    instruction.run = NULL if run is None else <const double *> cnp.PyArray_DATA(run)
+    instruction.run = NULL
+    if run is not None:
+        instruction.run = <const double *> cnp.PyArray_DATA(run)
     instruction.scratch = NULL
     instruction.scratch_size = 0
     if scratch is not None:
