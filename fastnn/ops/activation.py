@@ -231,6 +231,8 @@ ACTIVATIONS: dict[str, tuple[str, Mapping[str, Any]]] = {
     "swish": ("silu", {}),
     "gelu": ("gelu", {"approximate": False}),
     "gelu_tanh": ("gelu", {"approximate": True}),
+    "softmax": ("softmax", {}),
+    "log_softmax": ("log_softmax", {}),
 }
 
 
