@@ -401,7 +401,7 @@ class Trainer:
         arrays |= {f"output:prediction{i}": array for i, array in enumerate(kept)}
         losses = table[:, runner.program.slots.index("loss")]
         done, size = 0, 1
-        while done < len(table) and not self.stopping:
+        while done < len(table) and not (self.stopping and done):
             stop = done + 1 if watchers else min(len(table), done + size)
             began = time.perf_counter()
             runner.run(table[done:stop], arrays, self._updates)

@@ -566,6 +566,11 @@ cdef class Executor:
         free(self.plan.row)
         free(self.plan.extents)
 
+    @property
+    def limit(self) -> int:
+        """Threads that the last run might use: runs at the same time divide them."""
+        return self.plan.member_limit
+
     def bind(self, int block, cnp.ndarray array):
         """Points every operand of a block at an array, taking over its shape, strides and type.
 

@@ -1,0 +1,322 @@
+"""Threads: how many there are, who decides, that the idle sleep, and that the process around them is left alone."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import threadpoolctl
+
+import fastnn as fnn
+from fastnn import runtime
+from fastnn.kernels import executor
+
+needs_openmp = pytest.mark.skipif(not executor.HAS_OPENMP, reason="built without OpenMP")
+pytestmark = needs_openmp
+
+
+@pytest.fixture(autouse=True)
+def as_before() -> Iterator[None]:
+    before = fnn.get_num_threads()
+    yield
+    fnn.set_num_threads(before)
+
+
+def here(call: Callable[[], object]) -> object:
+    return call()
+
+
+def in_another_thread(call: Callable[[], object]) -> object:
+    """The result of a call in a thread that has done nothing yet."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(call).result()
+
+
+PLACES = pytest.mark.parametrize("place", [here, in_another_thread])
+
+
+def python(code: str, **environment: str) -> str:
+    """What a fresh interpreter prints."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP_", "KMP_"))}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, env={**clean, **environment}
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def wide_trainer(seed: int = 0) -> fnn.Trainer:
+    """Wide enough for several threads."""
+    net = fnn.Sequential([fnn.Dense(256, "relu"), fnn.Dense(256, "relu"), fnn.Dense(3)], input_shape=256, seed=seed)
+    return fnn.Trainer(net, "cross_entropy", "sgd")
+
+
+def wide_data(rows: int = 256) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    return rng.standard_normal((rows, 256)).astype(np.float32), rng.integers(0, 3, rows)
+
+
+# ---------------------------------------------------------------------------------------------- who decides
+
+
+@PLACES
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 7])
+def test_a_wish_is_honoured(n: int, place: Callable) -> None:
+    fnn.set_num_threads(n)
+    assert place(fnn.get_num_threads) == n
+
+
+def test_a_wish_from_another_thread_holds_here() -> None:
+    in_another_thread(lambda: fnn.set_num_threads(3))
+    assert fnn.get_num_threads() == 3
+
+
+@PLACES
+@pytest.mark.parametrize("wish", [None, 1, 2, 4])
+@pytest.mark.parametrize("limit", [1, 2, 3, 5])
+def test_threadpool_limits_win(limit: int, wish: int | None, place: Callable) -> None:
+    if wish is not None:
+        fnn.set_num_threads(wish)
+    before = fnn.get_num_threads()
+
+    def nested() -> list[int]:
+        found = [fnn.get_num_threads()]
+        with threadpoolctl.threadpool_limits(limits=limit):
+            found.append(fnn.get_num_threads())
+            with threadpoolctl.threadpool_limits(limits=1):
+                found.append(fnn.get_num_threads())
+            found.append(fnn.get_num_threads())
+        return [*found, fnn.get_num_threads()]
+
+    assert place(nested) == [before, limit, 1, limit, before]
+
+
+@PLACES
+def test_limits_of_blas_are_not_ours(place: Callable) -> None:
+    fnn.set_num_threads(4)
+
+    def limited() -> int:
+        with threadpoolctl.threadpool_limits(limits=1, user_api="blas"):
+            return fnn.get_num_threads()
+
+    assert place(limited) == 4
+
+
+def test_limits_of_openmp_are_ours() -> None:
+    fnn.set_num_threads(4)
+    with threadpoolctl.threadpool_limits(limits={"openmp": 3}):
+        assert fnn.get_num_threads() == 3
+
+
+def test_a_limit_in_the_main_thread_holds_for_others() -> None:
+    fnn.set_num_threads(4)
+    with ThreadPoolExecutor(1) as pool:
+        with threadpoolctl.threadpool_limits(limits=2):
+            assert pool.submit(fnn.get_num_threads).result() == 2
+        assert pool.submit(fnn.get_num_threads).result() == 4
+
+
+def test_a_wish_within_a_limit_waits_for_its_end() -> None:
+    fnn.set_num_threads(4)
+    with threadpoolctl.threadpool_limits(limits=1):
+        fnn.set_num_threads(3)
+        assert fnn.get_num_threads() == 1
+    assert fnn.get_num_threads() == 3
+
+
+def test_openmp_set_by_others_in_this_thread() -> None:
+    def limited() -> int:
+        (path,) = {each["filepath"] for each in threadpoolctl.threadpool_info() if each["internal_api"] == "openmp"}
+        ctypes.CDLL(path).omp_set_num_threads(3)
+        return fnn.get_num_threads()
+
+    fnn.set_num_threads(4)
+    assert in_another_thread(limited) == 3
+    assert fnn.get_num_threads() == 4
+
+
+def test_threadpool_info_lists_our_openmp() -> None:
+    fnn.set_num_threads(3)
+    found = {each["internal_api"]: each for each in threadpoolctl.threadpool_info()}
+    assert found["openmp"]["user_api"] == "openmp"
+    assert found["fastnn"]["num_threads"] == 3
+    assert found["fastnn"]["version"] == fnn.__version__
+
+
+SHOW = "import fastnn; print(fastnn.get_num_threads())"
+
+
+@pytest.mark.parametrize("n", ["1", "3"])
+def test_omp_num_threads(n: str) -> None:
+    assert python(SHOW, OMP_NUM_THREADS=n) == n
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="only on x86-64 Linux")
+def test_affinity() -> None:
+    one = min(os.sched_getaffinity(0))
+    assert python(f"import os; os.sched_setaffinity(0, [{one}])\n{SHOW}") == "1"
+
+
+@pytest.mark.parametrize(
+    "files, expected",
+    [
+        ({"cpu.max": "150000 100000"}, 2),
+        ({"cpu.max": "50000 100000"}, 1),
+        ({"cpu.max": "max 100000"}, 0),
+        ({"cpu.max": "nonsense"}, 0),
+        ({"cpu/cpu.cfs_quota_us": "300000", "cpu/cpu.cfs_period_us": "100000"}, 3),
+        ({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, 0),
+        ({}, 0),
+    ],
+)
+def test_quota_of_a_control_group(files: dict[str, str], expected: int, tmp_path: Path) -> None:
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text + "\n")
+    assert runtime.cpu_quota(str(tmp_path)) == expected
+
+
+def test_a_quota_limits_the_default_but_not_a_wish() -> None:
+    code = """
+import fastnn
+from fastnn.kernels import executor
+executor.set_cpu_quota(2)
+print(fastnn.get_num_threads())
+fastnn.set_num_threads(3)
+print(fastnn.get_num_threads())
+"""
+    assert python(code, OMP_NUM_THREADS="4").split() == ["2", "3"]
+
+
+# ---------------------------------------------------------------------------------------------- at work
+
+
+needs_proc = pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="only on x86-64 Linux")
+
+
+@needs_proc
+def test_four_threads_really_run() -> None:
+    code = """
+import os
+import fastnn, numpy as np
+net = fastnn.Sequential([fastnn.Dense(512, "relu"), fastnn.Dense(3)], input_shape=512)
+before = len(os.listdir("/proc/self/task"))
+for n in (1, 2, 4):
+    fastnn.set_num_threads(n)
+    net.fit(np.ones((512, 512)), np.zeros(512, int), batch_size=512)
+    print(len(os.listdir("/proc/self/task")) - before)
+"""
+    assert python(code).split() == ["0", "1", "3"]
+
+
+def test_runs_at_once_divide_the_threads() -> None:
+    fnn.set_num_threads(4)
+    x, y = wide_data()
+    trainer = wide_trainer()
+
+    def limit_of_a_prediction() -> int:
+        trainer.network.predict(x)
+        return trainer.network._inference()._idle[-1].limit
+
+    assert limit_of_a_prediction() == 4
+    thread = threading.Thread(target=trainer.fit, args=(x, y), kwargs={"epochs": 10**9})
+    thread.start()
+    deadline = time.monotonic() + 20  # between two slices of the training a prediction is alone
+    while (found := limit_of_a_prediction()) == 4 and time.monotonic() < deadline:
+        pass
+    trainer.stop()
+    thread.join()
+    assert found == 2
+    assert limit_of_a_prediction() == 4
+
+
+def cpu_seconds(call: Callable[[], object]) -> float:
+    """Processor time of all threads of this process during a call."""
+    before = time.process_time()
+    call()
+    return time.process_time() - before
+
+
+def test_idle_threads_sleep() -> None:
+    """A second after training costs almost no processor time: busy waiting would cost a second for each thread."""
+    fnn.set_num_threads(4)
+    wide_trainer().fit(*wide_data(), epochs=2, batch_size=256)
+    time.sleep(0.05)
+    assert cpu_seconds(lambda: time.sleep(0.5)) < 0.1
+
+
+def test_denormals_are_left_alone() -> None:
+    bits64, bits32 = np.array([1, 7, 1 << 40]), np.array([1, 7, 1 << 20], np.int32)
+
+    def doubled() -> tuple[list[int], list[int]]:
+        """Twice a denormal number has twice its bits; flushed to zero, none."""
+        small64, small32 = bits64.view(np.float64), bits32.view(np.float32)
+        return (small64 + small64).view(np.int64).tolist(), (small32 + small32).view(np.int32).tolist()
+
+    expected = (2 * bits64).tolist(), (2 * bits32).tolist()
+    fnn.set_num_threads(2)
+    wide_trainer().fit(*wide_data(), batch_size=256)
+    assert doubled() == expected
+    assert in_another_thread(doubled) == expected
+    tiny = np.full((64, 64), 1e-40, np.float32)
+    for threads in (1, 2, 4):  # in the kernels' own threads too
+        fnn.set_num_threads(threads)
+        assert np.all(fnn.ops.matmul(tiny, np.eye(64, dtype=np.float32)) == tiny)
+
+
+# ---------------------------------------------------------------------------------------------- Python's threads
+
+
+def test_eight_threads_predict_the_same_bits() -> None:
+    fnn.set_num_threads(2)
+    x, _ = wide_data(700)
+    net = wide_trainer().network
+    expected = net.predict(x).tobytes()
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: net.predict(x).tobytes(), range(32)))
+    assert set(found) == {expected}
+
+
+def test_eight_threads_predict_while_another_trains() -> None:
+    """With the rate at zero the weights stay as they are, so that all predictions can be compared, bit for bit."""
+    fnn.set_num_threads(2)
+    x, y = wide_data()
+    trainer = wide_trainer()
+    still = fnn.Trainer(trainer.network, "cross_entropy", fnn.SGD(0.0))
+    expected = trainer.network.predict(x).tobytes()
+    thread = threading.Thread(target=still.fit, args=(x, y), kwargs={"epochs": 10**9, "batch_size": 64})
+    thread.start()
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            found = set(pool.map(lambda _: trainer.network.predict(x).tobytes(), range(40)))
+            measured = set(pool.map(lambda _: str(trainer.evaluate(x, y)), range(16)))
+    finally:
+        still.stop()
+        thread.join()
+    assert found == {expected}
+    assert len(measured) == 1
+    assert still.steps > 0
+
+
+def test_networks_train_side_by_side() -> None:
+    """Several threads train a network each, and each comes out as if it had been alone."""
+    fnn.set_num_threads(3)
+    x, y = wide_data(300)
+
+    def train(seed: int) -> bytes:
+        trainer = wide_trainer(seed)
+        trainer.fit(x, y, epochs=2, batch_size=100)
+        return b"".join(each.tobytes() for each in trainer.network.get_weights())
+
+    alone = [train(seed) for seed in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(train, range(4))) == alone
