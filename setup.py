@@ -51,8 +51,11 @@ def extension(name: str, source: str, flags: list[str], **macros: int) -> Extens
 
 
 def extensions() -> list[Extension]:
-    found = [extension("cpu", "cpu.pyx", []), extension("executor", "executor.pyx", []),
-             extension("eager", "eager.pyx", [])]
+    found = [
+        extension("cpu", "cpu.pyx", []),
+        extension("executor", "executor.pyx", []),
+        extension("eager", "eager.pyx", []),
+    ]
     for level in levels():
         number, flags = LEVELS[level]
         for bits in (32, 64):

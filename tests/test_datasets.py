@@ -24,8 +24,10 @@ def test_digits_are_the_ones_of_the_source() -> None:
     assert images.max() == 16
     assert np.bincount(labels).tolist() == [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
     sha256 = [hashlib.sha256(array.tobytes()).hexdigest() for array in (images, labels)]
-    assert sha256 == ["8f26b2bd9d135c256808f68f14fdabddde6d9c7f869ae419704b051f0f14b3b3",
-                      "8ba4f891220f5e4c9c819638d1602d74b83618f167043c6da52a2a247841ddf0"]
+    assert sha256 == [
+        "8f26b2bd9d135c256808f68f14fdabddde6d9c7f869ae419704b051f0f14b3b3",
+        "8ba4f891220f5e4c9c819638d1602d74b83618f167043c6da52a2a247841ddf0",
+    ]
     assert path.stat().st_size < 60_000
     data = digits()
     test = np.arange(1797) % 5 == 0
@@ -57,8 +59,10 @@ def test_dataset_is_frozen_and_shows_its_shapes() -> None:
     data = digits()
     with pytest.raises(dataclasses.FrozenInstanceError):
         data.x_train = data.x_test  # type: ignore[misc]
-    assert repr(data) == ("Dataset('digits', x_train=float32[1437, 64], y_train=int64[1437], x_test=float32[360, 64], "
-                          "y_test=int64[360], 10 classes)")
+    assert repr(data) == (
+        "Dataset('digits', x_train=float32[1437, 64], y_train=int64[1437], x_test=float32[360, 64], "
+        "y_test=int64[360], 10 classes)"
+    )
 
 
 def test_import_is_light() -> None:

@@ -46,7 +46,7 @@ def idx(array: NDArray[np.uint8]) -> bytes:
 def flipped(data: bytes) -> bytes:
     """Change one bit in the middle."""
     middle = len(data) // 2
-    return data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1:]
+    return data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
 
 
 def kept(cache: Path) -> Contents:
@@ -120,7 +120,7 @@ def respond(handler: BaseHTTPRequestHandler, body: bytes, announced: int | None 
 def trickle(handler: BaseHTTPRequestHandler, body: bytes) -> None:
     respond(handler, b"", len(body))
     for position in range(100):
-        handler.wfile.write(body[position:position + 1])
+        handler.wfile.write(body[position : position + 1])
         time.sleep(0.02)
 
 
@@ -131,8 +131,8 @@ def endless(handler: BaseHTTPRequestHandler, body: bytes) -> None:
 
 
 BAD: dict[str, tuple[Behaviour, str]] = {  # ways in which a mirror fails, and what the message says of each
-    "interrupted": (lambda h, body: respond(h, body[:len(body) // 2], len(body)), "the connection closed after"),
-    "cut": (lambda h, body: respond(h, body[:len(body) // 2]), "the gzip data is damaged"),
+    "interrupted": (lambda h, body: respond(h, body[: len(body) // 2], len(body)), "the connection closed after"),
+    "cut": (lambda h, body: respond(h, body[: len(body) // 2]), "the gzip data is damaged"),
     "flipped": (lambda h, body: respond(h, flipped(body), len(body)), "the gzip data is damaged"),
     "other": (lambda h, body: respond(h, gzip.compress(flipped(gzip.decompress(body)))), "md5"),
     "portal": (lambda h, body: respond(h, b"<html>Please log in</html>"), "the IDX magic number"),
@@ -197,7 +197,7 @@ def use(monkeypatch: pytest.MonkeyPatch) -> Use:
 def assert_small_collection(data: Dataset, contents: Contents) -> None:
     arrays = [data.x_train, data.y_train, data.x_test, data.y_test]
     for array, content, shape in zip(arrays, contents.values(), SHAPES.values(), strict=True):
-        stored = np.frombuffer(content, np.uint8)[-array.size:]
+        stored = np.frombuffer(content, np.uint8)[-array.size :]
         expected = (stored / 255).astype(np.float32) if array.ndim == 2 else stored
         np.testing.assert_array_equal(array.ravel(), expected)
         assert array.dtype == (np.float32 if array.ndim == 2 else np.int64)
@@ -294,9 +294,9 @@ def test_download_once(contents: Contents, server: Mirrors, cache: Path, use: Us
 
 
 @pytest.mark.parametrize("behaviour", BAD)
-def test_a_bad_mirror_leaves_nothing_behind_and_is_passed_over(behaviour: str, contents: Contents, server: Mirrors,
-                                                               cache: Path, use: Use,
-                                                               monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bad_mirror_leaves_nothing_behind_and_is_passed_over(
+    behaviour: str, contents: Contents, server: Mirrors, cache: Path, use: Use, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(_files, "TIMEOUT", 1.0)
     use(server.url(behaviour))
     reported = refusal().splitlines()[-1]
@@ -310,8 +310,9 @@ def test_a_bad_mirror_leaves_nothing_behind_and_is_passed_over(behaviour: str, c
     assert kept(cache) == contents
 
 
-def test_only_what_is_missing_is_downloaded(own: Path, contents: Contents, server: Mirrors, cache: Path,
-                                            use: Use) -> None:
+def test_only_what_is_missing_is_downloaded(
+    own: Path, contents: Contents, server: Mirrors, cache: Path, use: Use
+) -> None:
     (own / f"{NAMES[2]}.gz").unlink()
     use(server.url("good"))
     assert_small_collection(mnist(), contents)
@@ -332,8 +333,9 @@ def test_damaged_cache_is_replaced(contents: Contents, server: Mirrors, cache: P
     assert kept(cache) == contents
 
 
-def test_content_unzipped_on_the_way_is_kept_under_its_plain_name(contents: Contents, server: Mirrors, cache: Path,
-                                                                  use: Use) -> None:
+def test_content_unzipped_on_the_way_is_kept_under_its_plain_name(
+    contents: Contents, server: Mirrors, cache: Path, use: Use
+) -> None:
     server.behaviours["plain"] = lambda h, body: respond(h, gzip.decompress(body))
     use(server.url("plain"))
     assert_small_collection(mnist(), contents)
@@ -352,8 +354,9 @@ def test_offline_without_a_folder(contents: Contents, cache: Path, use: Use) -> 
 
 
 @pytest.mark.parametrize("exists", [True, False])
-def test_offline_with_a_folder_that_lacks_files(contents: Contents, cache: Path, tmp_path: Path, exists: bool,
-                                                monkeypatch: pytest.MonkeyPatch) -> None:
+def test_offline_with_a_folder_that_lacks_files(
+    contents: Contents, cache: Path, tmp_path: Path, exists: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = tmp_path / "mine" / "mnist"
     if exists:
         folder.mkdir(parents=True)
@@ -366,8 +369,9 @@ def test_offline_with_a_folder_that_lacks_files(contents: Contents, cache: Path,
     assert lines[-2] == f"FASTNN_DATA is {str(folder.parent)!r}; the folder {cache} would do as well."
 
 
-def test_a_cache_that_cannot_be_written_is_a_warning(contents: Contents, server: Mirrors, tmp_path: Path,
-                                                     use: Use) -> None:
+def test_a_cache_that_cannot_be_written_is_a_warning(
+    contents: Contents, server: Mirrors, tmp_path: Path, use: Use
+) -> None:
     use(server.url("good"))
     (tmp_path / "cache").write_bytes(b"a file where the folder should be")
     with pytest.warns(RuntimeWarning, match="will be downloaded again next time") as caught:
@@ -377,8 +381,9 @@ def test_a_cache_that_cannot_be_written_is_a_warning(contents: Contents, server:
     assert caught[0].filename == __file__
 
 
-def test_interrupted_writing_leaves_nothing_behind(server: Mirrors, cache: Path, use: Use,
-                                                   monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupted_writing_leaves_nothing_behind(
+    server: Mirrors, cache: Path, use: Use, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def interrupt(source: str, target: str) -> None:
         assert [Path(source)] == list(cache.iterdir())
         assert Path(target) == cache / f"{NAMES[0]}.gz"
@@ -391,8 +396,9 @@ def test_interrupted_writing_leaves_nothing_behind(server: Mirrors, cache: Path,
     assert list(cache.iterdir()) == []
 
 
-def test_two_threads_that_write_at_once(contents: Contents, server: Mirrors, cache: Path, use: Use,
-                                        monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_threads_that_write_at_once(
+    contents: Contents, server: Mirrors, cache: Path, use: Use, monkeypatch: pytest.MonkeyPatch
+) -> None:
     meeting, replace, sources = threading.Barrier(2), os.replace, set()
 
     def replace_together(source: str, target: str) -> None:
@@ -429,8 +435,10 @@ print(int(_mnist.mnist(dtype="uint8").x_train.sum(dtype=int)))
     files = [(file.name, SHAPES[file.name], file.md5) for file in _mnist._FILES]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(str(Path(path).parent) for path in fastnn.__path__)}
     command = [sys.executable, "-c", code, json.dumps([server.url("together"), files])]
-    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
-                 for _ in range(2)]
+    processes = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+        for _ in range(2)
+    ]
     results = [process.communicate(timeout=120) for process in processes]
     expected = sum(contents[NAMES[0]][16:])
     assert results == [(f"{expected}\n", "")] * 2
@@ -449,14 +457,17 @@ def test_progress_only_on_a_terminal(watched: bool, server: Mirrors, use: Use, m
     assert all(name in shown for name in NAMES) if watched else shown == ""
 
 
-@pytest.mark.parametrize(("platform", "variables", "expected"), [
-    ("linux", {"XDG_CACHE_HOME": "/xdg"}, "/xdg/fastnn/mnist"),
-    ("linux", {"XDG_CACHE_HOME": "relative"}, "/home/me/.cache/fastnn/mnist"),
-    ("linux", {}, "/home/me/.cache/fastnn/mnist"),
-    ("darwin", {"XDG_CACHE_HOME": "/xdg"}, "/home/me/Library/Caches/fastnn/mnist"),
-    ("win32", {"LOCALAPPDATA": "/local"}, "/local/fastnn/mnist"),
-    ("win32", {}, "/home/me/AppData/Local/fastnn/mnist"),
-])
+@pytest.mark.parametrize(
+    ("platform", "variables", "expected"),
+    [
+        ("linux", {"XDG_CACHE_HOME": "/xdg"}, "/xdg/fastnn/mnist"),
+        ("linux", {"XDG_CACHE_HOME": "relative"}, "/home/me/.cache/fastnn/mnist"),
+        ("linux", {}, "/home/me/.cache/fastnn/mnist"),
+        ("darwin", {"XDG_CACHE_HOME": "/xdg"}, "/home/me/Library/Caches/fastnn/mnist"),
+        ("win32", {"LOCALAPPDATA": "/local"}, "/local/fastnn/mnist"),
+        ("win32", {}, "/home/me/AppData/Local/fastnn/mnist"),
+    ],
+)
 def test_cache_folder(platform: str, variables: dict[str, str], expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", platform)
     for variable in ("XDG_CACHE_HOME", "LOCALAPPDATA"):

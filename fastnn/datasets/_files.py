@@ -120,8 +120,11 @@ def load(collection: str, files: Sequence[DataFile], mirrors: Sequence[str]) -> 
         try:
             _keep(cache_folder(collection), file.name + (".gz" if raw.startswith(_GZIP_MAGIC) else ""), raw)
         except OSError as error:
-            warnings.warn(f"{file.name} will be downloaded again next time, for it could not be kept: {error}",
-                          RuntimeWarning, stacklevel=3)
+            warnings.warn(
+                f"{file.name} will be downloaded again next time, for it could not be kept: {error}",
+                RuntimeWarning,
+                stacklevel=3,
+            )
     return [arrays[file.name] for file in files]
 
 
@@ -252,8 +255,10 @@ def _advice(collection: str, missing: Sequence[str], failures: Sequence[str]) ->
     if own:
         other = f"{FOLDER_VARIABLE} is {os.environ[FOLDER_VARIABLE]!r}; the folder {cache} would do as well."
     else:
-        other = (f"Or set the environment variable {FOLDER_VARIABLE}, which is not set, to a folder of yours and put "
-                 f"them into its subfolder {collection!r}.")
+        other = (
+            f"Or set the environment variable {FOLDER_VARIABLE}, which is not set, to a folder of yours and put "
+            f"them into its subfolder {collection!r}."
+        )
     lines = [
         f"{collection}: {len(missing)} file(s) are not on this machine, or damaged, and could not be downloaded.",
         "Put them here, plain, or gzipped with .gz at the end of the name:",
