@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+export PATH := $(abspath $(BIN)):$(PATH)
 SOURCES := pyproject.toml setup.py $(wildcard fastnn/kernels/*.[hp]* fastnn/kernels/levels/*.pyx)
 
 .PHONY: demo test lint bench clean
