@@ -272,7 +272,11 @@ BAD = {
     "empty binary": (lambda: BinaryAccuracy()([], []), ValueError, "empty"),
     "number": (lambda: accuracy(1, SCORES), ValueError, "y_true must be an array"),
     "text": (lambda: accuracy(["a"], SCORES), TypeError, "y_true must hold numbers"),
-    "complex": (lambda: r2(np.zeros(2, complex), [0, 1]), TypeError, "y_true must hold numbers, got ndarray of dtype complex128"),
+    "complex": (
+        lambda: r2(np.zeros(2, complex), [0, 1]),
+        TypeError,
+        "y_true must hold numbers, got ndarray of dtype complex128",
+    ),
     "row count": (lambda: accuracy(LABELS[:3], SCORES), ValueError, r"\(4,\) \(classes\) or \(4, 3\).*got \(3,\)"),
     "one-hot width": (lambda: accuracy(np.eye(4), SCORES), ValueError, r"one-hot\), got \(4, 4\)"),
     "label too large": (lambda: accuracy([0, 1, 2, 3], SCORES), ValueError, "from 0 to 2, got 3"),

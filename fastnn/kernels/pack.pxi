@@ -77,7 +77,7 @@ cdef void pack_slivers(real *to, const real *b, int64_t b_step, int64_t b_column
 
 
 cdef void read_block(real *to, int64_t to_row, const real *x, int64_t row, int64_t column, int64_t rows,
-                 int64_t columns) noexcept nogil:
+                     int64_t columns) noexcept nogil:
     """A strided part of a matrix into contiguous rows."""
     cdef int64_t i, j
     for i in range(rows):

@@ -37,8 +37,8 @@ cdef inline void philox_words(const Philox *stream, uint64_t block, int64_t n, u
     """Words of the blocks from `block` on: n of them, rounded up to a whole number of 4 * WORD_LANES.
 
     Each word of a counter has a vector of its own, in the low halves of 64-bit lanes; what the upper halves hold never
-    reaches a result. Even lanes hold the first half of the blocks and odd lanes the second, so that pairing lanes at the
-    end brings the words into their order.
+    reaches a result. Even lanes hold the first half of the blocks and odd lanes the second, so that pairing lanes at
+    the end brings the words into their order.
     """
     cdef vw multiplier0 = vwords(0xD2511F53), multiplier1 = vwords(0xCD9E8D57), half = vwords(0xFFFFFFFF)
     cdef vw word = vwords(32)
