@@ -171,6 +171,16 @@ def accuracies(runs: list[Result]) -> np.ndarray:
     return np.array([1.0 - run["test_errors"][-1] for run in runs])
 
 
+def percent(fraction: float, digits: int = 2) -> str:
+    """For example 95.86 %."""
+    return f"{100 * fraction:.{digits}f} %"
+
+
+def count(runs: list[Result]) -> str:
+    """For example 5 seeds."""
+    return f"{len(runs)} seed{'s' * (len(runs) > 1)}"
+
+
 def seconds(runs: list[Result]) -> str:
     """Mean times of some runs, in words."""
     wall, processor = (np.mean([run[f"{clock}_seconds"] for run in runs]) for clock in ("wall", "processor"))
@@ -208,12 +218,12 @@ def _column(setting: Setting, entry: Result) -> dict[str, str]:
         "dropout before each layer": ", ".join(map(str, setting.dropout)) or "-",
         "batch": str(setting.batch),
         "epochs": str(setting.epochs),
-        "**accuracy, mean**": f"**{mine.mean():.2%}**" if ours else "-",
-        "goal": f"{setting.goal:.1%}",
+        "**accuracy, mean**": f"**{percent(mine.mean())}**" if ours else "-",
+        "goal": percent(setting.goal, 1),
         "Nielsen's book": setting.book or "-",
-        "worst and best seed": f"{mine.min():.2%}, {mine.max():.2%} ({len(ours)} seeds)" if ours else "-",
+        "worst and best seed": f"{percent(mine.min())}, {percent(mine.max())} ({count(ours)})" if ours else "-",
         "time": seconds(ours) if ours else "-",
-        "PyTorch: accuracy": f"{theirs.mean():.2%} ({len(peers)} seed)" if peers else "-",
+        "PyTorch: accuracy": f"{percent(theirs.mean())} ({count(peers)})" if peers else "-",
         "PyTorch: time": seconds(peers) if peers else "-",
         "PyTorch's time / ours": ratio,
     }
@@ -229,31 +239,33 @@ def plot(results: Result, path: Path) -> None:
         return
     shown = {key: entry for key, entry in results["settings"].items() if entry.get("fastnn")}
     colours = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe and Ito's
-    figure = Figure(figsize=(4.6 * len(shown) + 0.6, 4.4), layout="constrained")
-    for axes, entry in zip(np.ravel(figure.subplots(1, len(shown))), shown.values(), strict=True):
+    figure = Figure(figsize=(4.2 * len(shown) + 0.6, 4.4), layout="constrained")
+    panels = np.ravel(figure.subplots(1, len(shown), sharey=True))
+    for axes, entry in zip(panels, shown.values(), strict=True):
         setting = Setting(**entry["setting"])
         for run in entry["fastnn"]:
             errors = 100 * np.array(run["test_errors"])
             axes.plot(np.arange(1, len(errors) + 1), errors, color=colours[run["seed"] % len(colours)], linewidth=1.1,
                       label=f"seed {run['seed']}")  # fmt: skip
-        goal = 100 * (1 - setting.goal)
-        axes.axhline(goal, color="#444444", linestyle="--", linewidth=1)
-        axes.annotate(f"goal {goal:.1f} %", (1, goal), xycoords=("axes fraction", "data"), xytext=(-4, 4), ha="right",
-                      textcoords="offset points", color="#444444", fontsize=9)  # fmt: skip
-        axes.set_yscale("log")
-        low, high = axes.get_ylim()
-        ticks = [tick for tick in (1, 1.2, 1.5, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 50) if low <= tick <= high]
-        axes.set_yticks(ticks)
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g} %"))
-        axes.yaxis.set_minor_formatter(NullFormatter())
-        axes.grid(color="#DDDDDD", linewidth=0.6)
-        axes.spines[["top", "right"]].set_visible(False)
-        mean = f"{accuracies(entry['fastnn']).mean():.2%}"
+        goal = 1 - setting.goal
+        axes.axhline(100 * goal, color="#444444", linestyle="--", linewidth=1)
+        axes.annotate(f"goal {percent(goal, 1)}", (1, 100 * goal), xycoords=("axes fraction", "data"), xytext=(-4, 4),
+                      textcoords="offset points", ha="right", color="#444444", fontsize=9)  # fmt: skip
+        mean = percent(accuracies(entry["fastnn"]).mean())
         axes.set_title(f"{setting.network}, {setting.loss.replace('_', ' ')}\nmean accuracy at the end {mean}",
                        fontsize=10, loc="left")  # fmt: skip
         axes.set_xlabel("epoch")
-        axes.set_ylabel("error on the 10,000 test images (log scale)")
-        axes.legend(frameon=False, fontsize=9, loc="upper right")
+        axes.grid(color="#DDDDDD", linewidth=0.6)
+        axes.spines[["top", "right"]].set_visible(False)
+    lines = max((axes.get_lines()[:-1] for axes in panels), key=len)  # the last one is the goal
+    figure.legend(handles=lines, loc="outside right upper", frameon=False, fontsize=9)
+    panels[0].set_ylabel("error on the 10,000 test images (log scale)")
+    panels[0].set_yscale("log")
+    low, high = panels[0].get_ylim()
+    ticks = (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10, 15, 20, 30, 50)
+    panels[0].set_yticks([tick for tick in ticks if low <= tick <= high])
+    panels[0].yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g} %"))
+    panels[0].yaxis.set_minor_formatter(NullFormatter())
     figure.savefig(path, dpi=130)
 
 
@@ -302,7 +314,7 @@ def main() -> None:
             run = train(setting, data, seed)
             runs.setdefault(library, []).append(run)
             keep(arguments.output, key, setting, library, runs[library])
-            print(f"{setting.network}, {library}, seed {seed}: {1 - run['test_errors'][-1]:.2%} "
+            print(f"{setting.network}, {library}, seed {seed}: {percent(1 - run['test_errors'][-1])} "
                   f"in {run['wall_seconds']:.1f} s", flush=True)  # fmt: skip
     results = json.loads((arguments.output / "results.json").read_text())
     (arguments.output / "table.md").write_text(table(results))

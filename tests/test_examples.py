@@ -56,6 +56,6 @@ def test_nielsen_s_first_network_after_one_epoch(tmp_path: Path) -> None:
     (found,) = entry["fastnn"]
     assert len(found["test_errors"]) == 1
     assert found["test_errors"][0] < 0.08  # the book: 9,129 of 10,000 after the first epoch, with wilder first weights
-    assert f"{1 - found['test_errors'][0]:.2%}" in printed
+    assert f"{100 * (1 - found['test_errors'][0]):.2f} %" in printed
     assert "| 784-30-10 |" in (tmp_path / "table.md").read_text()
     assert (tmp_path / "test_error.png").read_bytes().startswith(b"\x89PNG")
