@@ -1,0 +1,172 @@
+# A Program bound to memory, and the loops that run its steps: on one thread, or on a team.
+
+cdef double POLL_WORK = 200000.0      # look at the clock after about this many nanoseconds of work ...
+cdef double POLL_SECONDS = 0.05       # ... and at pending signals this often
+
+cdef struct Place:
+    # Where an operand's dimension or address comes from, for those that a run binds anew.
+    int instruction, operand, axis, extent
+    int contiguous             # 0: the caller's own array, whose strides are its own
+
+
+cdef struct Plan:
+    Instruction *instructions
+    int *team                  # threads of each instruction, at the extents bound now
+    int n, commit, largest_team
+    Place *extents             # dimensions that follow an extent
+    int n_places, n_extents
+    int64_t *bound             # the extents' present values
+    double *share_of_maximum   # of each instruction's work
+    double *maximum            # the extents' maxima
+    double *row                # this step's row of the run table
+    int n_slots
+    int member_limit           # threads this run may use
+    int status[2]              # by parity of the barrier: see `meet`
+    double last_poll
+
+
+cdef void set_contiguous(Operand *operand) noexcept nogil:
+    """Strides of an array in C order."""
+    cdef int64_t stride = 1
+    cdef int axis
+    for axis in range(operand.ndim - 1, -1, -1):
+        operand.stride[axis] = stride
+        stride *= operand.shape[axis]
+
+
+cdef void bind_extents(Plan *plan, const double *values) noexcept nogil:
+    """Writes the extents into every shape that follows one, and chooses the threads of each instruction."""
+    cdef int i
+    cdef Place *place
+    cdef Operand *operand
+    for i in range(plan.n_extents):
+        plan.bound[i] = <int64_t> values[i]
+    for i in range(plan.n):
+        plan.share_of_maximum[i] = 1.0
+    for i in range(plan.n_places):
+        place = &plan.extents[i]
+        operand = &plan.instructions[place.instruction].operand[place.operand]
+        operand.shape[place.axis] = plan.bound[place.extent]
+        if place.contiguous:
+            set_contiguous(operand)
+        plan.share_of_maximum[place.instruction] = min(
+            plan.share_of_maximum[place.instruction], values[place.extent] / plan.maximum[place.extent])
+    plan.largest_team = 1
+    for i in range(plan.n):
+        plan.team[i] = threads_for(plan.instructions[i].work * plan.share_of_maximum[i],
+                                   min(plan.member_limit, plan.instructions[i].max_threads))
+        plan.largest_team = max(plan.largest_team, plan.team[i])
+
+
+cdef int same_extents(const Plan *plan, const double *values) noexcept nogil:
+    cdef int i
+    for i in range(plan.n_extents):
+        if plan.bound[i] != <int64_t> values[i]:
+            return 0
+    return 1
+
+
+cdef int signal_pending() noexcept nogil:
+    """Runs Python's signal handlers (a no-op outside the main thread); true if one raised, e.g. KeyboardInterrupt."""
+    cdef int raised
+    with gil:
+        raised = PyErr_CheckSignals_noexcept()
+    return raised
+
+
+cdef extern from *:
+    """
+    static int PyErr_CheckSignals_noexcept(void) { return PyErr_CheckSignals() < 0; }
+    """
+    int PyErr_CheckSignals_noexcept() noexcept
+
+
+cdef inline int poll(Plan *plan, double *work, double more) noexcept nogil:
+    """Every now and then, looks for a signal; the clock itself is only read once enough work has passed."""
+    cdef double now
+    work[0] += more + 20.0
+    if work[0] < POLL_WORK:
+        return KERNEL_OK
+    work[0] = 0.0
+    now = seconds_now()
+    if now - plan.last_poll < POLL_SECONDS:
+        return KERNEL_OK
+    plan.last_poll = now
+    return KERNEL_INTERRUPTED if signal_pending() else KERNEL_OK
+
+
+cdef int run_alone(Plan *plan, double *table, int64_t n_steps, int64_t *done) noexcept nogil:
+    """All steps on the calling thread."""
+    cdef int64_t step
+    cdef int i, status
+    cdef double work = 0.0
+    cdef double *row
+    cdef Instruction *instruction
+    for step in range(n_steps):
+        row = table + step * plan.n_slots
+        if not same_extents(plan, row):
+            bind_extents(plan, row)
+        memcpy(plan.row, row, plan.n_slots * sizeof(double))
+        for i in range(plan.n):
+            instruction = &plan.instructions[i]
+            if i <= plan.commit:
+                status = poll(plan, &work, instruction.work)
+                if status != KERNEL_OK:
+                    return status
+            status = instruction.kernel(instruction, 0, 1)
+            if status != KERNEL_OK:
+                return status
+        memcpy(row, plan.row, plan.n_slots * sizeof(double))
+        done[0] += 1
+    return KERNEL_OK
+
+
+cdef inline int meet(Plan *plan, int *parity) noexcept nogil:
+    """Waits for all threads and tells each the same status.
+
+    A thread that fails writes into the word of the present parity; after the barrier everybody reads that word, while
+    later failures go to the other one: no thread can leave on news that another has missed.
+    """
+    cdef int now = parity[0]
+    team_barrier()
+    parity[0] = 1 - now
+    return shared_read(&plan.status[now])
+
+
+cdef void run_member(Plan *plan, double *table, int64_t n_steps, int64_t *done) noexcept nogil:
+    """One thread's part of all steps."""
+    cdef int thread = omp_get_thread_num(), parity = 0, status, i
+    cdef int64_t step
+    cdef double work = 0.0
+    cdef double *row
+    cdef Instruction *instruction
+    for step in range(n_steps):
+        row = table + step * plan.n_slots
+        if thread == 0:
+            if not same_extents(plan, row):
+                bind_extents(plan, row)
+            memcpy(plan.row, row, plan.n_slots * sizeof(double))
+        if meet(plan, &parity) != KERNEL_OK:
+            return
+        for i in range(plan.n):
+            instruction = &plan.instructions[i]
+            if instruction.barrier and meet(plan, &parity) != KERNEL_OK:
+                return
+            if thread == 0 and i < plan.commit and shared_read(&plan.status[parity]) == KERNEL_OK:
+                status = poll(plan, &work, instruction.work)
+                if status != KERNEL_OK:
+                    shared_write(&plan.status[parity], status)
+            if thread < plan.team[i]:
+                status = instruction.kernel(instruction, thread, plan.team[i])
+                if status != KERNEL_OK:
+                    shared_write(&plan.status[parity], status)
+        if meet(plan, &parity) != KERNEL_OK:
+            return
+        if thread == 0:
+            memcpy(row, plan.row, plan.n_slots * sizeof(double))
+            done[0] += 1
+
+
+cdef void run_team(Plan *plan, double *table, int64_t n_steps, int64_t *done, int team) noexcept nogil:
+    with nogil, parallel(num_threads=team):
+        run_member(plan, table, n_steps, done)
