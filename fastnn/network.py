@@ -188,8 +188,7 @@ class Network:
         for layer in self.layers:
             for parameter in layer.parameters:
                 view = self._view(parameter, self.block)
-                view.flags.writeable = False
-                views[parameter.name] = view
+                views[parameter.name] = np.asarray(memoryview(view).toreadonly())  # and nobody can make it writeable
         return views
 
     def get_weights(self) -> list[NDArray[Any]]:

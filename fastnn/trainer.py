@@ -86,6 +86,18 @@ class Trainer:
     def steps(self, number: int) -> None:
         self._updates[0] = number
 
+    def __getstate__(self) -> dict[str, Any]:
+        state = {key: value for key, value in self.__dict__.items() if key not in ("_runners", "_gradients")}
+        return {**state, "_state": self.network._backend.to_numpy(self._state).copy()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        backend, network, values = self.network._backend, self.network, state["_state"]
+        self._state = backend.block(values.size, network.dtype)
+        backend.write(self._state, 0, values)
+        self._gradients = backend.block(network.block_size, network.dtype)
+        self._runners = {}
+
     # ------------------------------------------------------------------------------------------ set-up
 
     def _find_losses(self, loss: Any) -> list[losses_module.Loss]:
