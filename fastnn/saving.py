@@ -310,7 +310,7 @@ def read_trainer(path: Any, trainer_class: Any, custom_objects: Mapping[str, Any
                                 loss_weights=saved["loss_weights"])  # fmt: skip
         trainer.epoch, trainer.steps = int(saved["epoch"]), int(saved["steps"])
         trainer.history.update(saved["history"])
-        optimizer.restore(saved["optimizer_state"])
+        trainer.optimizer.restore(saved["optimizer_state"])
         _restore_state(trainer, arrays)
     network.trainer = trainer
     return trainer

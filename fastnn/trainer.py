@@ -6,6 +6,7 @@ about a tenth of a second for progress and Ctrl-C, and the bookkeeping of epochs
 
 from __future__ import annotations
 
+import copy
 import time
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
@@ -63,7 +64,7 @@ class Trainer:
         if not hasattr(network, "trace"):
             raise TypeError(f"Trainer: expected a network, got {type(network).__name__}")
         self.network = network
-        self.optimizer = optimizers.get(optimizer)
+        self.optimizer = copy.deepcopy(optimizers.get(optimizer))  # a schedule that watches metrics has a memory
         self.losses = self._find_losses(loss)
         self.loss_weights = self._find_loss_weights(loss_weights)
         self.learning_rates = dict(learning_rates or {})
