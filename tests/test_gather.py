@@ -1,5 +1,6 @@
 """Batches gathered by index, and predictions collected: every type, any strides, refused indices."""
 
+import guard
 import numpy as np
 import pytest
 
@@ -112,6 +113,31 @@ def test_threads_share_the_rows(threads, rows):
     status = executor.call(address, (batch, data, index), 1, (1,), (2.0,), 0.0, threads, None, run)
     assert status == 0
     assert np.array_equal(batch, 2 * data[index[5 : 5 + rows]])
+
+
+@by_dtype
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("width", [1, 3, 15, 16, 17, 33])
+def test_nothing_past_the_last_element_is_touched(dtype, source, width):
+    data, index = guard.guarded(numbers((9, width), source)), guard.guarded(np.array([8, 0, 8]))
+    for chosen, n in [(index, 3), (None, 9)]:
+        batch = guard.guarded_empty((n, width), dtype)
+        ops.gather(data, chosen, rows=n, out=batch, dtype=dtype)
+        assert np.array_equal(batch, data[chosen if chosen is not None else slice(None)].astype(dtype))
+    result = guard.guarded(np.zeros((12, width), dtype))
+    ops.collect(batch, start=3, out=result)
+    assert np.array_equal(result[3:], batch)
+
+
+def test_rows_of_a_large_source():
+    """Larger than the cache, where the next row is asked for ahead: the last index has no next one."""
+    data = guard.guarded(np.arange(700 * 1000, dtype=np.float32).reshape(700, 1000))
+    index = guard.guarded(np.array([699, 3, 3, 0, 699]))
+    assert np.array_equal(ops.gather(data, index), data[index])
+    index[4] = 700
+    assert np.array_equal(ops.gather(data, index, rows=4), data[index[:4]])
+    with pytest.raises(ValueError, match="out of range"):
+        ops.gather(data, index)
 
 
 @by_dtype

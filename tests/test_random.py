@@ -1,5 +1,6 @@
 """Philox against the published known answers; dropout against its reference, its statistics and itself."""
 
+import guard
 import numpy as np
 import pytest
 
@@ -95,6 +96,14 @@ def test_thread_count_changes_no_bit(dtype, threads):
     )
     words = philox(np, 1, 2, 3, x.size)
     assert np.array_equal(y, np.where(words >= 2**30, x * x.dtype.type(1.5), 0))
+
+
+@by_dtype
+@pytest.mark.parametrize("n", SIZES)
+def test_nothing_past_the_last_element_is_touched(dtype, n):
+    x, y = guard.guarded(np.ones(n, dtype)), guard.guarded_empty((n,), dtype)
+    ops.dropout(x, 0.5, seed=3, out=y)
+    assert np.array_equal(y, reference(x, 0.5, seed=3))
 
 
 def test_dtypes_drop_the_same_elements():

@@ -4,6 +4,7 @@ import importlib
 import math
 from fractions import Fraction
 
+import guard
 import numpy as np
 import pytest
 
@@ -221,6 +222,30 @@ def test_sizes_and_threads(rule, dtype, n):
         assert all((np.delete(place, np.s_[8 : 8 + n]) == 9).all() for place in room)
         found.append(b"".join(place.tobytes() for place in room))
     assert len(set(found)) == 1
+
+
+@by_rule
+@by_dtype
+def test_nothing_past_the_last_element_is_touched(rule, dtype):
+    for n in (1, 3, 7, 8, 9, 15, 16, 17, 100):
+        w, states, g = operands(n, dtype, RULES[rule].n_states)
+        guarded = [guard.guarded(each) for each in (w, *states, g)]
+        ops.update(rule, w, states, g, learning_rate=0.1, **OPTIONS["everything"], **NUMBERS[rule])
+        changed = ops.update(
+            rule, guarded[0], guarded[1:-1], guarded[-1], learning_rate=0.1, **OPTIONS["everything"], **NUMBERS[rule]
+        )
+        for found, expected in zip(changed, (w, *states), strict=True):
+            assert found.tobytes() == expected.tobytes()
+
+
+@by_dtype
+@pytest.mark.parametrize("n", [1, 15, 16, 17, NORM_CHUNK + 3])
+def test_norm_and_fill_touch_nothing_past_the_last_element(dtype, n):
+    x = guard.guarded(np.ones(n, dtype))
+    np.testing.assert_allclose(ops.clip_scale([x], 0.5), 0.5 / (math.sqrt(n) + 1e-6), rtol=1e-6)
+    ops.fill(x, 3.0)
+    ops.accumulate(x, x.copy())
+    assert (x == 6).all()
 
 
 @by_rule

@@ -22,6 +22,14 @@ cdef struct Rows:
     real scale
 
 
+cdef enum:
+    NEAR = 1 << 20      # bytes: a source of this size stays in the cache
+    AHEAD = 1 << 10     # bytes of a row to ask for: the processor follows longer runs by itself
+
+cdef extern from *:
+    void prefetch "__builtin_prefetch"(const char *place) noexcept nogil
+
+
 cdef inline int64_t row_size(const Operand *operand) noexcept nogil:
     """Elements in one row."""
     cdef int64_t size = 1
@@ -31,22 +39,43 @@ cdef inline int64_t row_size(const Operand *operand) noexcept nogil:
     return size
 
 
+cdef inline int64_t source_row(const Rows *rows, int64_t i) noexcept nogil:
+    """Where row i comes from; -1 if there is no such row."""
+    cdef const Operand *listed = rows.source if rows.index == NULL else rows.index
+    cdef int64_t row = rows.start + i
+    if row >= listed.shape[0]:
+        return -1
+    if rows.index != NULL:
+        row = (<const int64_t *> rows.index.data)[row * rows.index.stride[0]]
+    return row if 0 <= row < rows.source.shape[0] else -1
+
+
+cdef inline void fetch_ahead(const char *row, int64_t size) noexcept nogil:
+    """Asks memory for the next row while this one is copied: shuffled rows are not where the processor expects them."""
+    cdef int64_t i = 0
+    while i < min(size, AHEAD):
+        prefetch(row + i)
+        i += 64
+
+
+cdef inline void convert_one(const source_type *source, target_type *target, real scale) noexcept nogil:
+    """One element in the target's type, multiplied by `scale` if that is real."""
+    if target_type is real:
+        target[0] = <real> source[0] * scale
+    else:
+        target[0] = <target_type> source[0]
+
+
 cdef inline void convert(const source_type *source, int64_t source_stride, target_type *target, int64_t target_stride,
                          int64_t n, real scale) noexcept nogil:
-    """n elements in the target's type; real ones are multiplied by `scale`."""
+    """The same for n of them."""
     cdef int64_t i
     if source_stride == 1 and target_stride == 1:
         for i in range(n):
-            if target_type is real:
-                target[i] = <real> source[i] * scale
-            else:
-                target[i] = <target_type> source[i]
+            convert_one(source + i, target + i, scale)
     else:
         for i in range(n):
-            if target_type is real:
-                target[i * target_stride] = <real> source[i * source_stride] * scale
-            else:
-                target[i * target_stride] = <target_type> source[i * source_stride]
+            convert_one(source + i * source_stride, target + i * target_stride, scale)
 
 
 cdef inline void move_row(const Rows *rows, const source_type *source, target_type *target) noexcept nogil:
@@ -66,25 +95,28 @@ cdef int move_rows(const Rows *rows, const source_type *source, target_type *tar
                    int64_t last) noexcept nogil:
     """Rows [first, last), each in one piece where it lies in one piece on both sides."""
     cdef int64_t source_stride = rows.source.stride[0], target_stride = rows.target.stride[0]
-    cdef int64_t size = row_size(rows.source), i, row
-    cdef const int64_t *index = NULL
+    cdef int64_t size = row_size(rows.source), i, row = 0, ahead
     cdef bint packed = is_packed(rows.source, 1) and is_packed(rows.target, 1)
-    if rows.index != NULL:
-        index = <const int64_t *> rows.index.data
-    if index == NULL and packed and source_stride == size and target_stride == size:
+    cdef bint far = packed and rows.source.shape[0] * size * <int64_t> sizeof(source_type) > NEAR
+    if rows.index == NULL and packed and source_stride == size and target_stride == size:
         convert(source + (rows.start + first) * size, 1, target + (rows.to + first) * size, 1, (last - first) * size,
                 rows.scale)
         return KERNEL_OK
+    if first < last:
+        row = source_row(rows, first)
     for i in range(first, last):
-        row = rows.start + i
-        if index != NULL:
-            row = index[row * rows.index.stride[0]]
-            if row < 0 or row >= rows.source.shape[0]:
-                return KERNEL_BAD_INDEX
-        if packed:
+        if row < 0:
+            return KERNEL_BAD_INDEX
+        ahead = source_row(rows, i + 1)
+        if far and ahead >= 0:
+            fetch_ahead(<const char *> (source + ahead * source_stride), size * <int64_t> sizeof(source_type))
+        if size == 1:
+            convert_one(source + row * source_stride, target + (rows.to + i) * target_stride, rows.scale)
+        elif packed:
             convert(source + row * source_stride, 1, target + (rows.to + i) * target_stride, 1, size, rows.scale)
         else:
             move_row(rows, source + row * source_stride, target + (rows.to + i) * target_stride)
+        row = ahead
     return KERNEL_OK
 
 
