@@ -163,7 +163,7 @@ def train_torch(setting: Setting, data: Any, seed: int) -> Result:
             model.eval()
             errors.append(float((model(x_test).argmax(1) != y_test).double().mean()))
             model.train()
-    return {"seed": seed, "test_errors": errors, **watch.read()}
+    return {"seed": seed, "version": torch.__version__, "test_errors": errors, **watch.read()}
 
 
 def accuracies(runs: list[Result]) -> np.ndarray:
@@ -197,6 +197,7 @@ def table(results: Result) -> str:
         "Accuracy is that on the test images after the last epoch. Times are means a seed, from the arrays to the\n"
         "trained network without the evaluations in between: wall time, and in brackets processor time, which tells\n"
         "more where other programs share the machine. The ratio is one of processor times.\n\n"
+        "![test error against the epoch, a line a seed](test_error.png)\n\n"
         f"{results['machine']}. Made by `python examples/nielsen_mnist.py`.\n"
     )
 
@@ -223,7 +224,9 @@ def _column(setting: Setting, entry: Result) -> dict[str, str]:
         "Nielsen's book": setting.book or "-",
         "worst and best seed": f"{percent(mine.min())}, {percent(mine.max())} ({count(ours)})" if ours else "-",
         "time": seconds(ours) if ours else "-",
-        "PyTorch: accuracy": f"{percent(theirs.mean())} ({count(peers)})" if peers else "-",
+        "PyTorch: accuracy": f"{percent(theirs.mean())} ({count(peers)}, version {peers[0]['version']})"
+        if peers
+        else "-",
         "PyTorch: time": seconds(peers) if peers else "-",
         "PyTorch's time / ours": ratio,
     }
