@@ -409,7 +409,8 @@ class Network:
         line = "-" * (sum(widths) + 4)
         lines = [f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}" for a, b, c in rows]
         size = self.n_parameters * np.dtype(self.dtype).itemsize
-        total = f"{self.n_parameters:,} parameters, {size / 1e6:.3g} MB of {self.dtype}"
+        memory = f"{size / 1e6:,.1f} MB" if size >= 1e6 else f"{size / 1e3:,.1f} kB"
+        total = f"{self.n_parameters:,} parameters, {memory} of {self.dtype}"
         print("\n".join([lines[0], line, *lines[1:], line, total]), file=file)
 
     # ------------------------------------------------------------------------------------------ keeping
