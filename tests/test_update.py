@@ -135,7 +135,7 @@ def rounded(value: Fraction, dtype: str):
 def fma(a, b, c):
     """Arrays a * b + c, rounded once, or twice at the level without fused multiply-add."""
     dtype = np.result_type(a, b, c).name
-    if kernels.LEVEL == "v2":
+    if not kernels.tiles("float64")["HAS_FMA"]:
         return a * b + c
     exact = [Fraction(float(x)) * Fraction(float(y)) + Fraction(float(z)) for x, y, z in np.broadcast(a, b, c)]
     return np.array([rounded(value, dtype) for value in exact], dtype)
