@@ -218,6 +218,21 @@ for n in (1, 2, 4):
     assert python(code).split() == ["0", "1", "3"]
 
 
+@pytest.mark.parametrize("limit", ["1", "2", "3"])
+def test_fewer_threads_than_asked_for_do_all_the_work(limit: str) -> None:
+    code = """
+import fastnn, numpy as np
+net = fastnn.Sequential([fastnn.Dense(512, "relu"), fastnn.Dense(3)], input_shape=300, seed=0)
+x = np.random.default_rng(0).normal(size=(512, 300)).astype("float32")
+results = []
+for n in (4, 1):
+    fastnn.set_num_threads(n)
+    results.append((net.predict(x), fastnn.ops.matmul(x, x.T)))
+assert all(np.array_equal(*pair) for pair in zip(*results))
+"""
+    python(code, OMP_THREAD_LIMIT=limit)
+
+
 def test_runs_at_once_divide_the_threads() -> None:
     fnn.set_num_threads(4)
     x, y = wide_data()

@@ -134,8 +134,8 @@ cdef inline int meet(Plan *plan, int *parity) noexcept nogil:
 
 
 cdef void run_member(Plan *plan, double *table, int64_t n_steps, int64_t *done) noexcept nogil:
-    """One thread's part of all steps."""
-    cdef int thread = omp_get_thread_num(), parity = 0, status, i
+    """One thread's part of all steps. OpenMP may give fewer threads than were asked for (OMP_THREAD_LIMIT)."""
+    cdef int thread = omp_get_thread_num(), members = omp_get_num_threads(), parity = 0, status, team, i
     cdef int64_t step
     cdef double work = 0.0
     cdef double *row
@@ -156,8 +156,9 @@ cdef void run_member(Plan *plan, double *table, int64_t n_steps, int64_t *done) 
                 status = poll(plan, &work, instruction.work)
                 if status != KERNEL_OK:
                     shared_write(&plan.status[parity], status)
-            if thread < plan.team[i]:
-                status = instruction.kernel(instruction, thread, plan.team[i])
+            team = min(plan.team[i], members)
+            if thread < team:
+                status = instruction.kernel(instruction, thread, team)
                 if status != KERNEL_OK:
                     shared_write(&plan.status[parity], status)
         if meet(plan, &parity) != KERNEL_OK:

@@ -66,7 +66,7 @@ cpdef int threads() noexcept:
     context open in the main thread; set_num_threads; OpenMP's default, within the cgroup's quota.
     """
     cdef int number
-    if forked_child:
+    if forked_child or not FASTNN_HAS_OPENMP:
         return 1
     if own_limit:
         return own_limit
