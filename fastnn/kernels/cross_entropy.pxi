@@ -160,6 +160,82 @@ cdef int cross_entropy_row(const CrossEntropy *loss, int64_t number) noexcept no
     return KERNEL_OK
 
 
+cdef struct Block:
+    # The same for up to VL rows of at most LANES classes, a lane each: z - shift, its exponentials and the targets.
+    real z[LANES * VL]
+    real e[LANES * VL]
+    real t[LANES * VL]
+    int64_t label[VL]
+    vf total, log_total, scale
+
+
+cdef vf block_with_labels(const CrossEntropy *loss, Block *block, int64_t rows) noexcept nogil:
+    """The losses of rows with integer labels; the slopes take the exponentials' place."""
+    cdef real z[VL]
+    cdef real e[VL]
+    cdef vf value, slope
+    cdef int64_t r, c
+    for r in range(VL):
+        z[r] = block.z[block.label[r] * VL + r]
+        e[r] = block.e[block.label[r] * VL + r]
+    value = block.log_total - vsplat(loss.keep) * vload(z)
+    if loss.spread != 0:
+        value = value - vsplat(loss.spread) * block_sum(block.z, loss.classes)
+    for c in range(loss.classes):
+        slope = (vload(block.e + c * VL) / block.total - vsplat(loss.spread)) * block.scale
+        vstore(block.e + c * VL, slope)
+    vstore(e, (vload(e) / block.total - vsplat(loss.keep + loss.spread)) * block.scale)
+    for r in range(rows):
+        block.e[block.label[r] * VL + r] = e[r]
+    return value
+
+
+cdef vf block_with_probabilities(const CrossEntropy *loss, Block *block) noexcept nogil:
+    """The losses of rows with probabilities for targets; the slopes take the exponentials' place."""
+    cdef vf target, mass, value
+    cdef int64_t c
+    for c in range(loss.classes):
+        target = smoothed(loss, block.t + c * VL, VL)
+        vstore(block.t + c * VL, target)
+        vstore(block.z + c * VL, target * (block.log_total - vload(block.z + c * VL)))
+    mass = block_sum(block.t, loss.classes)
+    for c in range(loss.classes):
+        value = vfma(mass, vload(block.e + c * VL) / block.total, -vload(block.t + c * VL))
+        vstore(block.e + c * VL, value * block.scale)
+    return block_sum(block.z, loss.classes)
+
+
+cdef int cross_entropy_block(const CrossEntropy *loss, int64_t first, int64_t rows) noexcept nogil:
+    """`cross_entropy_row` for several rows, with the same bits."""
+    cdef Block block
+    cdef real weights[VL]
+    cdef real values[VL]
+    cdef vf value
+    cdef int64_t r
+    for r in range(VL):
+        weights[r] = row_weight(&loss.weights, first + r, loss.n) if r < rows else 0
+        block.label[r] = label_of(&loss.target, first + r) if r < rows and not loss.dense else 0
+        if block.label[r] < 0 or block.label[r] >= loss.classes:
+            return KERNEL_BAD_LABEL
+    load_block(block.z, &loss.logits, first, rows, loss.classes)
+    exp_block(block.e, block.z, loss.classes, block_maximum(block.z, loss.classes))
+    block.total = block_sum(block.e, loss.classes)
+    block.log_total = vlog(block.total)
+    block.scale = vload(weights) * vsplat(loss.scale)
+    if loss.dense:
+        load_block(block.t, &loss.target, first, rows, loss.classes)
+        value = block_with_probabilities(loss, &block)
+    else:
+        value = block_with_labels(loss, &block, rows)
+    vstore(values, value * vload(weights))
+    if loss.slope.data != NULL:
+        store_block(block.e, &loss.slope, first, rows, loss.classes)
+    if loss.rows.data != NULL:
+        for r in range(rows):
+            set_element(&loss.rows, first + r, values[r])
+    return KERNEL_OK
+
+
 cdef int cross_entropy(const Instruction *instruction, int thread, int n_threads) noexcept nogil:
     """Operands: rows[...], slope[..., classes], logits[..., classes], target, weights or none.
 
@@ -169,8 +245,8 @@ cdef int cross_entropy(const Instruction *instruction, int thread, int n_threads
     cdef const Operand *logits = &instruction.operand[2]
     cdef double smoothing = instruction.number[0]
     cdef CrossEntropy loss
-    cdef int64_t first, last, row
-    cdef int status = KERNEL_OK, found
+    cdef int64_t first, last
+    cdef int status = KERNEL_OK
     merge(&loss.rows, &instruction.operand[0])
     merge(&loss.slope, &instruction.operand[1])
     merge(&loss.logits, logits)
@@ -183,8 +259,11 @@ cdef int cross_entropy(const Instruction *instruction, int thread, int n_threads
     loss.spread = <real> (smoothing / loss.classes)
     loss.dense = instruction.operand[3].type == logits.type
     share(loss.n, 1, thread, n_threads, &first, &last)
-    for row in range(first, last):
-        found = cross_entropy_row(&loss, row)
-        if found != KERNEL_OK:
-            status = found
+    while first < last and status == KERNEL_OK:
+        if loss.classes <= LANES:
+            status = cross_entropy_block(&loss, first, min(last - first, VL))
+            first += VL
+        else:
+            status = cross_entropy_row(&loss, first)
+            first += 1
     return status

@@ -134,18 +134,22 @@ cdef inline void set_row(const PointwiseLoss *loss, int64_t row, real sum) noexc
 
 
 cdef inline void short_rows(const PointwiseLoss *loss, int64_t first, int64_t last) noexcept nogil:
-    """Rows that fit into a span, several at a time."""
+    """Rows of at most LANES elements, up to VL of them at a time."""
+    cdef real block[LANES * VL]
     cdef real values[SPAN]
-    cdef RowSum row
-    cdef int64_t group, i
+    cdef real sums[VL]
+    cdef Operand source
+    cdef int64_t rows, i
+    rearrange(&source, &loss.prediction)
+    source.data = <char *> values
     while first < last:
-        group = min(last - first, SPAN // max(loss.m, 1))
-        loss_span(loss, first * loss.m, group * loss.m, values)
-        for i in range(group):
-            start_row(SUM, &row)
-            add_to_sum(&row, values + i * loss.m, loss.m)
-            set_row(loss, first + i, finish_row(SUM, &row))
-        first += group
+        rows = min(last - first, VL)
+        loss_span(loss, first * loss.m, rows * loss.m, values)
+        load_block(block, &source, 0, rows, loss.m)
+        vstore(sums, block_sum(block, loss.m))
+        for i in range(rows):
+            set_row(loss, first + i, sums[i])
+        first += rows
 
 
 cdef inline void long_rows(const PointwiseLoss *loss, int64_t first, int64_t last) noexcept nogil:
@@ -184,7 +188,7 @@ cdef int pointwise_loss(const Instruction *instruction, int thread, int n_thread
     loss.scale = <real> (1.0 / (loss.divisor * (loss.n if instruction.integer[1] else 1)))
     loss.parameter = <real> instruction.number[0]
     share(loss.n, 1, thread, n_threads, &first, &last)
-    if loss.m <= SPAN:
+    if loss.m <= LANES:
         short_rows(&loss, first, last)
     else:
         long_rows(&loss, first, last)

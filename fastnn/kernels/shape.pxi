@@ -8,10 +8,10 @@ cdef void move(const Operand *y, const Operand *x, int64_t total, real divisor, 
     cdef real target_buffer[SPAN]
     cdef const real *source
     cdef real *target
-    cdef int64_t first, last, n, i
+    cdef int64_t first, last, n, i, longest = min(longest_span(x, total), longest_span(y, total))
     share(total, SPAN, thread, n_threads, &first, &last)
     while first < last:
-        n = min(last - first, SPAN)
+        n = min(last - first, longest)
         source = read_span(x, first, n, source_buffer)
         target = span_target(y, first, target_buffer)
         if divisor == 1:

@@ -74,13 +74,11 @@ cdef inline void walk_on(Walk *walk, const Operand *operand) noexcept nogil:
         walk.left = operand.shape[operand.ndim - 1]
 
 
-cdef inline const real *read_span(const Operand *operand, int64_t first, int64_t n, real *buffer) noexcept nogil:
-    """Elements [first, first + n) in C order: where they lie if they are contiguous, else copied into `buffer`."""
+cdef void collect_span(const Operand *operand, int64_t first, int64_t n, real *buffer) noexcept nogil:
+    """Copies elements [first, first + n) in C order into `buffer`."""
     cdef const real *source = <const real *> operand.data
     cdef int64_t done = 0, i, length
     cdef Walk walk
-    if is_contiguous(operand):
-        return source + first
     walk_to(&walk, operand, 0, first)
     while done < n:
         length = min(walk.left, n - done)
@@ -88,16 +86,13 @@ cdef inline const real *read_span(const Operand *operand, int64_t first, int64_t
             buffer[done + i] = source[walk.offset + i * walk.stride]
         done += length
         walk_on(&walk, operand)
-    return buffer
 
 
-cdef inline void write_span(const Operand *operand, int64_t first, int64_t n, const real *buffer) noexcept nogil:
-    """Copies `buffer` to elements [first, first + n) in C order, unless it is their own memory already."""
+cdef void spread_span(const Operand *operand, int64_t first, int64_t n, const real *buffer) noexcept nogil:
+    """Copies `buffer` to elements [first, first + n) in C order."""
     cdef real *target = <real *> operand.data
     cdef int64_t done = 0, i, length
     cdef Walk walk
-    if is_contiguous(operand):
-        return
     walk_to(&walk, operand, 0, first)
     while done < n:
         length = min(walk.left, n - done)
@@ -105,6 +100,20 @@ cdef inline void write_span(const Operand *operand, int64_t first, int64_t n, co
             target[walk.offset + i * walk.stride] = buffer[done + i]
         done += length
         walk_on(&walk, operand)
+
+
+cdef inline const real *read_span(const Operand *operand, int64_t first, int64_t n, real *buffer) noexcept nogil:
+    """Elements [first, first + n) in C order: where they lie if they are contiguous, else copied into `buffer`."""
+    if is_contiguous(operand):
+        return <const real *> operand.data + first
+    collect_span(operand, first, n, buffer)
+    return buffer
+
+
+cdef inline void write_span(const Operand *operand, int64_t first, int64_t n, const real *buffer) noexcept nogil:
+    """Copies `buffer` to elements [first, first + n) in C order, unless it is their own memory already."""
+    if not is_contiguous(operand):
+        spread_span(operand, first, n, buffer)
 
 
 cdef inline real *span_target(const Operand *operand, int64_t first, real *buffer) noexcept nogil:

@@ -34,16 +34,28 @@ cdef real exp_sum(const Operand *e, const Operand *x, int64_t first, int64_t n, 
     return finish_row(SUM, &row)
 
 
-cdef void normalise_row(int kind, const Operand *y, const Operand *x, int64_t first, int64_t n, vf shift,
-                        vf total) noexcept nogil:
-    """y = y / total (softmax, where y holds the exponentials), or x - shift - total (the logarithm's total)."""
+cdef void exp_block(real *e, real *z, int64_t n, vf shift) noexcept nogil:
+    """z = z - shift and e = exp(z) for a block of rows."""
+    cdef int64_t c
+    cdef vf shifted
+    for c in range(n):
+        shifted = vload(z + c * VL) - shift
+        vstore(z + c * VL, shifted)
+        vstore(e + c * VL, vexp(shifted))
+
+
+cdef void softmax_row(int kind, const Operand *y, const Operand *x, int64_t first, int64_t n) noexcept nogil:
+    """One row; for softmax y holds the exponentials in between."""
     cdef const Operand *source = y if kind == SOFTMAX else x
     cdef real from_source[SPAN]
     cdef real to_y[SPAN]
     cdef const real *p
     cdef real *target
-    cdef vf value
+    cdef vf value, total, shift = vsplat(row_maximum(x, first, n))
     cdef int64_t i = 0, j, run, longest = min(longest_span(source, n), longest_span(y, n))
+    total = vsplat(exp_sum(y if kind == SOFTMAX else NULL, x, first, n, shift))
+    if kind == LOG_SOFTMAX:
+        total = vlog(total)
     while i < n:
         run = min(n - i, longest)
         p = read_span(source, first + i, run, from_source)
@@ -57,22 +69,39 @@ cdef void normalise_row(int kind, const Operand *y, const Operand *x, int64_t fi
         i += run
 
 
+cdef void softmax_block(int kind, const Operand *y, const Operand *x, int64_t first, int64_t rows,
+                        int64_t n) noexcept nogil:
+    """The same for up to VL short rows."""
+    cdef real e[LANES * VL]
+    cdef real z[LANES * VL]
+    cdef vf shift, total
+    cdef int64_t c
+    load_block(z, x, first, rows, n)
+    shift = block_maximum(z, n)
+    exp_block(e, z, n, shift)
+    total = block_sum(e, n)
+    if kind == LOG_SOFTMAX:
+        total = vlog(total)
+    for c in range(n):
+        vstore(z + c * VL, vload(e + c * VL) / total if kind == SOFTMAX else vload(z + c * VL) - total)
+    store_block(z, y, first, rows, n)
+
+
 cdef int softmax(const Instruction *instruction, int thread, int n_threads) noexcept nogil:
     """y = softmax(x) or log softmax(x) of each row. Operands: y, x. Integers: kind."""
     cdef int kind = <int> instruction.integer[0]
-    cdef int64_t n = instruction.operand[1].shape[instruction.operand[1].ndim - 1], first, last, row
+    cdef int64_t n = instruction.operand[1].shape[instruction.operand[1].ndim - 1], first, last
     cdef Operand y, x
-    cdef vf shift, total
     merge(&y, &instruction.operand[0])
     merge(&x, &instruction.operand[1])
     share(count(&x) // max(n, 1), 1, thread, n_threads, &first, &last)
-    for row in range(first, last):
-        shift = vsplat(row_maximum(&x, row * n, n))
-        if kind == SOFTMAX:
-            total = vsplat(exp_sum(&y, &x, row * n, n, shift))
-        else:
-            total = vlog(vsplat(exp_sum(NULL, &x, row * n, n, shift)))
-        normalise_row(kind, &y, &x, row * n, n, shift, total)
+    if n > LANES:
+        for first in range(first, last):
+            softmax_row(kind, &y, &x, first * n, n)
+        return KERNEL_OK
+    while first < last:
+        softmax_block(kind, &y, &x, first, min(last - first, VL), n)
+        first += VL
     return KERNEL_OK
 
 
