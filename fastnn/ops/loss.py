@@ -255,7 +255,7 @@ def cross_entropy(logits: Operand, labels: Operand, *, weights: Operand | None =
     positions: tuple[int, ...] = ()
     if not isinstance(logits, Symbol):
         labels = as_array(labels, "labels")
-        if labels.ndim == rank(logits) - 1:
+        if labels.ndim == rank("cross_entropy", logits) - 1:
             if labels.dtype.kind not in "iu":
                 raise TypeError(f"cross_entropy: labels must be whole numbers, got {labels.dtype}")
             positions = (1,)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -21,12 +22,14 @@ def normalise_axes(name: str, axis: Axes, ndim: int) -> tuple[int, ...]:
 
     Raises
     ------
+    TypeError
+        If an axis is no whole number.
     ValueError
         If an axis does not exist or comes twice.
     """
     if axis is None:
         return tuple(range(ndim))
-    axes = (axis,) if isinstance(axis, int) else tuple(axis)
+    axes = [index(each) for each in (axis if isinstance(axis, Sequence) else (axis,))]
     for each in axes:
         if not -ndim <= each < ndim:
             raise ValueError(f"{name}: axis {each} does not exist in a tensor with {ndim} dimensions")
@@ -36,9 +39,9 @@ def normalise_axes(name: str, axis: Axes, ndim: int) -> tuple[int, ...]:
     return found
 
 
-def rank(value: Any) -> int:
-    """Number of dimensions of a symbol, a parameter or an array."""
-    return len(value.shape) if isinstance(value, Symbol) else as_array(value).ndim
+def rank(name: str, value: Any) -> int:
+    """Number of dimensions of what operation `name` is called with: a symbol, a parameter or an array."""
+    return len(value.shape) if isinstance(value, Symbol) else as_array(value, name).ndim
 
 
 # The functions below take NumPy's names, so this file uses none of the built-in ones that they hide.
@@ -222,7 +225,7 @@ register(
 
 
 def _reduce(name: str, x: Operand, axis: Axes, keepdims: bool, out: Array | None) -> Any:
-    return dispatch(name, [x], out, axes=normalise_axes(name, axis, rank(x)), keepdims=bool(keepdims))
+    return dispatch(name, [x], out, axes=normalise_axes(name, axis, rank(name, x)), keepdims=bool(keepdims))
 
 
 def sum(x: Operand, axis: Axes = None, *, keepdims: bool = False, out: Array | None = None) -> Any:
@@ -266,7 +269,7 @@ def argmax(x: Operand, axis: int = -1, *, out: Array | None = None) -> Any:
     ValueError
         If the axis does not exist or is empty.
     """
-    return dispatch("argmax", [x], out, axis=normalise_axes("argmax", axis, rank(x))[0])
+    return dispatch("argmax", [x], out, axis=normalise_axes("argmax", axis, rank("argmax", x))[0])
 
 
 def norm_squared(x: Operand, *, out: Array | None = None) -> Any:
@@ -282,5 +285,5 @@ def broadcast_to(x: Operand, shape: Sequence[int | Extent], *, out: Array | None
     ValueError
         If x cannot fill the shape.
     """
-    missing = tuple(range(len(shape) - rank(x)))
+    missing = tuple(range(len(shape) - rank("broadcast_to", x)))
     return dispatch("broadcast_to", [x], out, shape=tuple(shape), missing=missing, divide=False)

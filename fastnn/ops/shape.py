@@ -224,7 +224,7 @@ def transpose(x: Operand, axes: Sequence[int] | None = None, *, out: Array | Non
     ValueError
         If `axes` is not each dimension of x once.
     """
-    ndim = rank(x)
+    ndim = rank("transpose", x)
     order = range(ndim)[::-1] if axes is None else [axis + ndim if axis < 0 else axis for axis in axes]
     return dispatch("transpose", [x], out, axes=tuple(order))
 
@@ -239,7 +239,7 @@ def concatenate(parts: Sequence[Operand], axis: int = -1, *, out: Array | None =
     """
     if not 1 <= len(parts) <= MOST_PARTS:
         raise ValueError(f"concatenate: expected 1 to {MOST_PARTS} tensors, got {len(parts)}")
-    ranks = {rank(part) for part in parts}
+    ranks = {rank("concatenate", part) for part in parts}
     if len(ranks) > 1:
         raise ValueError(f"concatenate: tensors must have one number of dimensions, got {sorted(ranks)}")
     return dispatch("concatenate", parts, out, axis=normalise_axes("concatenate", axis, ranks.pop())[0])
