@@ -75,17 +75,6 @@ cdef void loss_run(int kind, real parameter, real scale, real *values, real *slo
         loss_loop(PERCEPTRON, parameter, scale, values, slope, p, t, n)
 
 
-cdef inline real element(const Operand *operand, int64_t position) noexcept nogil:
-    cdef real buffer[1]
-    return read_span(operand, position, 1, buffer)[0]
-
-
-cdef inline void set_element(const Operand *operand, int64_t position, real value) noexcept nogil:
-    cdef real buffer[1]
-    span_target(operand, position, buffer)[0] = value
-    write_span(operand, position, 1, buffer)
-
-
 cdef inline real row_weight(const Operand *weights, int64_t row, int64_t rows) noexcept nogil:
     """The weight of a row: 1 without weights; one weight may serve several neighbouring rows."""
     cdef int64_t n

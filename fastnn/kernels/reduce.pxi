@@ -33,19 +33,6 @@ cdef inline int outer_kind(int kind) noexcept nogil:
     return MAXIMUM if kind == MAXIMUM else SUM
 
 
-cdef inline vf load_up_to(const real *p, int64_t n, vf fill) noexcept nogil:
-    """n elements, a filling behind them if they are fewer than a vector."""
-    return vload(p) if n >= VL else vselect(vleading(n), vload_part(p, n), fill)
-
-
-cdef inline void store_up_to(real *p, vf x, int64_t n) noexcept nogil:
-    """The first n elements of a vector, or all of it."""
-    if n >= VL:
-        vstore(p, x)
-    else:
-        vstore_part(p, x, n)
-
-
 cdef struct RowSum:
     # A row on its way to one number.
     vf lanes[LANE_VECTORS]
@@ -164,33 +151,37 @@ cdef inline void reduce_columns(int kind, const Operand *x, int64_t first, int64
             store_up_to(result + v * VL, total[v] / vsplat(divisor), width - v * VL)
 
 
+cdef inline int64_t add_axes(Operand *view, const Operand *x, int64_t mask, int end) noexcept nogil:
+    """Adds those of the first `end` axes of x that are in a bit mask; returns how many elements they have."""
+    cdef int64_t size = 1
+    cdef int axis
+    for axis in range(end):
+        if (mask >> axis) & 1:
+            size *= x.shape[axis]
+            add_axis(view, x.shape[axis], x.stride[axis])
+    return size
+
+
 cdef struct Reduction:
-    # The dimensions of a reduction, put in order: kept[kept], rows[reduced], columns[kept or reduced].
+    # The axes of a reduction, put in order: kept[kept], rows[reduced], columns[kept or reduced].
     Operand x
     int64_t kept, rows, columns
-    int columns_are_reduced
+    int64_t blocks   # of columns
+    bint columns_are_reduced
     real divisor
 
 
 cdef inline void arrange(Reduction *form, const Operand *x, int64_t mask, int kind) noexcept nogil:
     """Sorts the axes: kept ones, then reduced ones (those in `mask`), then the trailing ones that are all alike."""
-    cdef int axis, trailing = x.ndim
+    cdef int trailing = x.ndim
     cdef int64_t last = (mask >> (x.ndim - 1)) & 1 if x.ndim else 0
     while trailing > 0 and (mask >> (trailing - 1)) & 1 == last:
         trailing -= 1
-    form.kept = form.rows = form.columns = 1
     rearrange(&form.x, x)
-    for axis in range(trailing):
-        if not (mask >> axis) & 1:
-            form.kept *= x.shape[axis]
-            add_axis(&form.x, x.shape[axis], x.stride[axis])
-    for axis in range(trailing):
-        if (mask >> axis) & 1:
-            form.rows *= x.shape[axis]
-            add_axis(&form.x, x.shape[axis], x.stride[axis])
-    for axis in range(trailing, x.ndim):
-        form.columns *= x.shape[axis]
-        add_axis(&form.x, x.shape[axis], x.stride[axis])
+    form.kept = add_axes(&form.x, x, ~mask, trailing)
+    form.rows = add_axes(&form.x, x, mask, trailing)
+    form.columns = add_axes(&form.x, x, -(<int64_t> 1 << trailing), x.ndim)
+    form.blocks = (form.columns + COLUMN_VECTORS * VL - 1) // (COLUMN_VECTORS * VL)
     form.columns_are_reduced = last
     form.divisor = 1
     if kind == MEAN:
@@ -200,14 +191,11 @@ cdef inline void arrange(Reduction *form, const Operand *x, int64_t mask, int ki
 cdef inline void reduce_to_numbers(int kind, const Reduction *form, const Operand *y, int64_t first,
                                    int64_t last) noexcept nogil:
     """Results first ... last - 1, the last axis being reduced."""
-    cdef real buffer[1]
-    cdef real *target
     cdef int64_t i
+    cdef vf total
     for i in range(first, last):
-        target = span_target(y, i, buffer)
-        target[0] = vlane0(reduce_rows(kind, &form.x, i * form.rows * form.columns, form.rows, form.columns))
-        target[0] /= form.divisor
-        write_span(y, i, 1, buffer)
+        total = reduce_rows(kind, &form.x, i * form.rows * form.columns, form.rows, form.columns)
+        set_element(y, i, vlane0(total) / form.divisor)
 
 
 cdef inline void reduce_to_columns(int kind, const Reduction *form, const Operand *y, int64_t first,
@@ -215,10 +203,10 @@ cdef inline void reduce_to_columns(int kind, const Reduction *form, const Operan
     """Blocks of columns first ... last - 1, the last axis being kept."""
     cdef real buffer[SPAN]
     cdef real *target
-    cdef int64_t blocks = (form.columns + COLUMN_VECTORS * VL - 1) // (COLUMN_VECTORS * VL), i, outer, column, width
+    cdef int64_t i, outer, column, width
     for i in range(first, last):
-        outer = i // blocks
-        column = (i - outer * blocks) * COLUMN_VECTORS * VL
+        outer = i // form.blocks
+        column = (i - outer * form.blocks) * COLUMN_VECTORS * VL
         width = min(form.columns - column, COLUMN_VECTORS * VL)
         target = span_target(y, outer * form.columns + column, buffer)
         reduce_columns(kind, &form.x, outer * form.rows * form.columns + column, form.rows, form.columns, width,
@@ -233,8 +221,7 @@ cdef inline void reduce_kind(int kind, const Reduction *form, const Operand *y, 
         share(form.kept, 1, thread, n_threads, &first, &last)
         reduce_to_numbers(kind, form, y, first, last)
     else:
-        share(form.kept * ((form.columns + COLUMN_VECTORS * VL - 1) // (COLUMN_VECTORS * VL)), 1, thread, n_threads,
-              &first, &last)
+        share(form.kept * form.blocks, 1, thread, n_threads, &first, &last)
         reduce_to_columns(kind, form, y, first, last)
 
 
@@ -257,17 +244,9 @@ cdef int reduce(const Instruction *instruction, int thread, int n_threads) noexc
 cdef inline void arrange_rows(Operand *view, const Operand *x, int64_t mask, int64_t *rows,
                               int64_t *n) noexcept nogil:
     """An operand with the axes in `mask` moved behind the others: `rows` rows of n elements."""
-    cdef int axis
-    rows[0] = n[0] = 1
     rearrange(view, x)
-    for axis in range(x.ndim):
-        if not (mask >> axis) & 1:
-            rows[0] *= x.shape[axis]
-            add_axis(view, x.shape[axis], x.stride[axis])
-    for axis in range(x.ndim):
-        if (mask >> axis) & 1:
-            n[0] *= x.shape[axis]
-            add_axis(view, x.shape[axis], x.stride[axis])
+    rows[0] = add_axes(view, x, ~mask, x.ndim)
+    n[0] = add_axes(view, x, mask, x.ndim)
 
 
 cdef int64_t first_maximum(const Operand *x, int64_t first, int64_t n) noexcept nogil:
@@ -316,17 +295,12 @@ cdef void clear_run(const Operand *y, int64_t first, int64_t n) noexcept nogil:
 
 cdef int max_gradient(const Instruction *instruction, int thread, int n_threads) noexcept nogil:
     """dx = dy where x has its first maximum, zero elsewhere. Operands: dx, dy, x, y. Integers: mask of the axes."""
-    cdef int64_t mask = instruction.integer[0], rows, n, first, last, row, at
-    cdef const Operand *dy = &instruction.operand[1]
+    cdef int64_t mask = instruction.integer[0], rows, n, first, last, row
     cdef Operand dx, x
-    cdef real from_dy[1]
-    cdef real to_dx[1]
     arrange_rows(&dx, &instruction.operand[0], mask, &rows, &n)
     arrange_rows(&x, &instruction.operand[2], mask, &rows, &n)
     share(rows, 1, thread, n_threads, &first, &last)
     for row in range(first, last):
         clear_run(&dx, row * n, n)
-        at = row * n + first_maximum(&x, row * n, n)
-        span_target(&dx, at, to_dx)[0] = read_span(dy, row, 1, from_dy)[0]
-        write_span(&dx, at, 1, to_dx)
+        set_element(&dx, row * n + first_maximum(&x, row * n, n), element(&instruction.operand[1], row))
     return KERNEL_OK

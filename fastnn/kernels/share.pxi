@@ -130,6 +130,18 @@ cdef inline int64_t longest_span(const Operand *operand, int64_t n) noexcept nog
     return n if is_contiguous(operand) else min(n, SPAN)
 
 
+cdef inline real element(const Operand *operand, int64_t position) noexcept nogil:
+    """One element, by its position in C order."""
+    cdef real buffer[1]
+    return read_span(operand, position, 1, buffer)[0]
+
+
+cdef inline void set_element(const Operand *operand, int64_t position, real value) noexcept nogil:
+    cdef real buffer[1]
+    span_target(operand, position, buffer)[0] = value
+    write_span(operand, position, 1, buffer)
+
+
 cdef inline void rearrange(Operand *view, const Operand *operand) noexcept nogil:
     """Starts a view of an operand's memory with other axes; `add_axis` adds them, the outermost first."""
     view.data = operand.data
@@ -157,3 +169,16 @@ cdef inline void merge(Operand *view, const Operand *operand) noexcept nogil:
     rearrange(view, operand)
     for axis in range(operand.ndim):
         add_axis(view, operand.shape[axis], operand.stride[axis])
+
+
+cdef inline vf load_up_to(const real *p, int64_t n, vf fill) noexcept nogil:
+    """n elements, a filling behind them if they are fewer than a vector."""
+    return vload(p) if n >= VL else vselect(vleading(n), vload_part(p, n), fill)
+
+
+cdef inline void store_up_to(real *p, vf x, int64_t n) noexcept nogil:
+    """The first n elements of a vector, or all of it."""
+    if n >= VL:
+        vstore(p, x)
+    else:
+        vstore_part(p, x, n)
