@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pydoc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -12,9 +13,10 @@ import pytest
 
 import fastnn
 from bench import harness
-from bench.harness import Bar, Ledger, limited, processors
+from bench.harness import Bar, Ledger, limited, processors, words
 from bench.peak import Peak, bandwidth
-from fastnn import runtime
+from bench.shapes import THREADS
+from fastnn import kernels, runtime
 
 LEDGER = pytest.StashKey[Ledger]()
 PACKAGES = ("numpy", "torch")
@@ -41,7 +43,8 @@ def rounds(pytestconfig: pytest.Config) -> int:
 @pytest.fixture
 def race(pytestconfig: pytest.Config, benchmark: Any, threads: int, rounds: int) -> Callable[..., None]:
     """`race(ours, others)` times the contestants in turns, by the clock of pytest-benchmark's --benchmark-timer."""
-    clock = pydoc.locate(pytestconfig.getoption("benchmark_timer"))
+    benchmark.extra_info |= {"threads": threads, "level": kernels.LEVEL, "versions": _versions()}
+    clock: Any = pydoc.locate(pytestconfig.getoption("benchmark_timer"))
     return partial(harness.race, benchmark, rounds=rounds, threads=threads, clock=clock)
 
 
@@ -52,25 +55,20 @@ def ledger(pytestconfig: pytest.Config) -> Ledger:
 
 
 @pytest.fixture
-def judge(pytestconfig: pytest.Config, benchmark: Any) -> Iterator[Callable[..., None]]:
-    """`judge(what, measured, required, unit)` writes a bar down; at the end, with --enforce-bars, a miss fails."""
-    found: list[Bar] = []
+def judge(pytestconfig: pytest.Config, benchmark: Any) -> Callable[..., None]:
+    """`judge(bars)` writes them down, as the last thing a test does: with --enforce-bars, a miss fails it there."""
 
-    def write_down(*values: Any, **options: Any) -> None:
-        found.append(Bar(*values, **options))
+    def write_down(bars: Sequence[Bar]) -> None:
+        pytestconfig.stash[LEDGER].bars += bars
+        benchmark.extra_info["bars"] = [{**asdict(bar), "met": bar.met} for bar in bars]
+        missed = [bar.what for bar in bars if bar.met is False]
+        if missed and pytestconfig.getoption("enforce_bars"):
+            pytest.fail(f"missed: {'; '.join(missed)}")
 
-    yield write_down
-    pytestconfig.stash[LEDGER].bars += found
-    benchmark.extra_info["bars"] = [
-        {"what": bar.what, "measured": bar.measured, "required": bar.required, "unit": bar.unit, "met": bar.met}
-        for bar in found
-    ]
-    missed = [bar.what for bar in found if bar.met is False]
-    if missed and pytestconfig.getoption("enforce_bars"):
-        pytest.fail(f"missed: {'; '.join(missed)}")
+    return write_down
 
 
-@pytest.fixture(params=[1, 2], ids=["1-thread", "2-threads"])
+@pytest.fixture(params=THREADS, ids=lambda n: words(n).replace(" ", "-"))
 def threads(request: pytest.FixtureRequest) -> Iterator[int]:
     """The number of threads for everybody."""
     if request.param > processors():
@@ -89,7 +87,7 @@ def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: di
     """Everything that a reader of the JSON needs to know about where it was made."""
     machine_info["fastnn"] = runtime.config()
     machine_info["versions"] = _versions()
-    machine_info["bytes_per_second"] = {str(n): bandwidth(n) for n in (1, 2) if n <= processors()}
+    machine_info["bytes_per_second"] = {str(n): bandwidth(n) for n in THREADS if n <= processors()}
 
 
 def _versions() -> dict[str, str]:

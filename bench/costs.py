@@ -50,7 +50,7 @@ def describe(instruction: Instruction) -> str:
 def show(shape: NetworkShape) -> None:
     """Prints the table of one network."""
     training = Training(shape, shape.data)
-    steps = min(shape.rows // shape.batch, 1000)
+    steps = min(shape.steps, 1000)
     training.fit(steps)
     trainer = training.trainer
     rows = steps * shape.batch

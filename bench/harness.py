@@ -10,6 +10,7 @@ import contextlib
 import gc
 import importlib.util
 import os
+import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -51,6 +52,11 @@ class Contestant:
     def seconds(self) -> float:
         """Of one unit, in the best round."""
         return min(self.times) / self.units
+
+    @property
+    def median(self) -> float:
+        """Seconds of one unit, in the median round: how noisy the machine was."""
+        return statistics.median(self.times) / self.units
 
 
 def race(benchmark: Any, ours: Contestant, others: Sequence[Contestant], *, rounds: int, threads: int,

@@ -79,6 +79,11 @@ class NetworkShape:
         return f"{'-'.join(map(str, self.sizes))}, {self.hidden}, batch {self.batch}"
 
     @property
+    def steps(self) -> int:
+        """In an epoch."""
+        return self.rows // self.batch
+
+    @property
     def layers(self) -> list[tuple[int, int, str]]:
         """Inputs, neurons and activation of each layer."""
         pairs = list(itertools.pairwise(self.sizes))

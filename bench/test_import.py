@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import fastnn
+from bench.harness import Bar
 from bench.shapes import IMPORT_MILLISECONDS
 
 HOME = str(Path(fastnn.__file__).resolve().parents[1])  # found from there, installed or not
@@ -41,4 +42,4 @@ def test_import(tmp_path: Path, rounds: int, judge: Callable[..., None], benchma
     over = 1e3 * statistics.median(mine - theirs for mine, theirs in pairs)
     times = {"fastnn": statistics.median(fastnn_times), "numpy": statistics.median(numpy_times)}
     benchmark.extra_info |= {"milliseconds": {name: 1e3 * value for name, value in times.items()}}
-    judge("import fastnn, over import numpy", over, IMPORT_MILLISECONDS, "ms", at_most=True)
+    judge([Bar("import fastnn, over import numpy", over, IMPORT_MILLISECONDS, "ms", at_most=True)])

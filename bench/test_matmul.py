@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bench import peers, tolerances
-from bench.harness import Contestant, Ledger, Row, words
+from bench.harness import Bar, Contestant, Ledger, Row, words
 from bench.peak import Peak
 from bench.peers import fastnn as ours
 from bench.shapes import PRODUCTS, ProductShape
@@ -33,7 +33,8 @@ def test_product(shape: ProductShape, threads: int, peak: Peak, race: Callable[.
     share = roof.seconds / contestants[0].seconds
     times = {each.name: each.seconds * 1e6 for each in contestants}
     ledger.rows.append(Row(f"product {shape.name}", threads, times, share))
-    benchmark.extra_info |= {"shape": shape.name, "flops": shape.flops, "threads": threads, "microseconds": times,
+    benchmark.extra_info |= {"shape": shape.name, "flops": shape.flops, "microseconds": times,
+                             "median_microseconds": {each.name: each.median * 1e6 for each in contestants},
                              "share_of_peak": share, "peak_flops_per_second": shape.flops / roof.seconds}  # fmt: skip
     if threads == 1 and shape.share_of_peak is not None:
-        judge(f"product {shape.name}: share of the FMA peak", 100 * share, 100 * shape.share_of_peak, "%")
+        judge([Bar(f"product {shape.name}: share of the FMA peak", 100 * share, 100 * shape.share_of_peak, "%")])

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from bench import peers, tolerances
-from bench.harness import Contestant, Ledger, Row, words
+from bench.harness import Bar, Contestant, Ledger, Row, words
 from bench.peak import Peak
 from bench.peers import fastnn as ours
 from bench.shapes import NETWORKS, NetworkShape
@@ -19,19 +19,22 @@ TURN_SECONDS = 0.03  # about how long a peer's turn takes; ours is a whole epoch
 
 
 class Laps:
-    """A peer's turns: so many steps each, on and on through a shuffled data set."""
+    """A peer's turns: so many steps each, on and on through the data set; each shuffles, as ours do."""
 
-    def __init__(self, training: Any, order: Any) -> None:
-        self.training, self.order, self.at = training, order, 0
+    def __init__(self, training: Any, shape: NetworkShape) -> None:
+        self.training, self.shape, self.at = training, shape, 0
+        self.rng = np.random.default_rng(0)
+        self.steps = 8
         began = time.perf_counter()
-        training.train(order[:8])
-        self.steps = min(len(order), max(8, int(TURN_SECONDS * 8 / (time.perf_counter() - began))))
+        self.turn()
+        self.steps = min(shape.steps, max(8, int(TURN_SECONDS * 8 / (time.perf_counter() - began))))
 
     def turn(self) -> None:
         """The next steps."""
-        if self.at + self.steps > len(self.order):
+        if self.at + self.steps > self.shape.steps:
             self.at = 0
-        self.training.train(self.order[self.at : self.at + self.steps])
+        order = self.at * self.shape.batch + self.rng.permutation(self.steps * self.shape.batch)
+        self.training.train(order.reshape(self.steps, self.shape.batch))
         self.at += self.steps
 
 
@@ -52,10 +55,9 @@ def compared(shape: NetworkShape) -> tuple[ours.Training, list[Any]]:
 def test_training_step(shape: NetworkShape, threads: int, peak: Peak, race: Callable[..., None], ledger: Ledger,
                        judge: Callable[..., None], benchmark: Any) -> None:  # fmt: skip
     mine, others = compared(shape)
-    steps = shape.rows // shape.batch
-    contestants = [Contestant(ours.NAME, lambda: mine.fit(steps), steps)]
+    contestants = [Contestant(ours.NAME, lambda: mine.fit(shape.steps), shape.steps)]
     for module, other in zip(peers.available(), others, strict=True):
-        laps = Laps(other, mine.order(steps))
+        laps = Laps(other, shape)
         contestants.append(Contestant(module.NAME, laps.turn, laps.steps))
     roof = Contestant("peak", peak.run, peak.flops / shape.flops)
     benchmark.group = f"training step, {words(threads)}"
@@ -68,14 +70,21 @@ def test_training_step(shape: NetworkShape, threads: int, peak: Peak, race: Call
     share = roof.seconds / seconds[ours.NAME]
     ledger.rows.append(Row(shape.name, threads, times, share))
     benchmark.extra_info |= {
-        "shape": shape.name, "flops": shape.flops, "threads": threads, "steps": steps, "microseconds": times,
+        "shape": shape.name, "flops": shape.flops, "steps": shape.steps, "microseconds": times,
+        "median_microseconds": {each.name: each.median * 1e6 for each in contestants},
         "ratios": {name: value / seconds[ours.NAME] for name, value in seconds.items()}, "share_of_peak": share,
         "peak_flops_per_second": shape.flops / roof.seconds,
     }  # fmt: skip
+    judge(bars(shape, words(threads), seconds))
+
+
+def bars(shape: NetworkShape, threads: str, seconds: dict[str, float]) -> list[Bar]:
+    """The network's bars, against the best times of a step."""
+    found = []
     for peer, required in shape.times.items():
         measured = seconds[peer] / seconds[ours.NAME] if peer in seconds else None
-        judge(f"{shape.name}, {words(threads)}: times {peer}'s speed", measured, required, "x")
+        found.append(Bar(f"{shape.name}, {threads}: times {peer}'s speed", measured, required, "x"))
     if shape.microseconds is not None:
-        judge(
-            f"{shape.name}, {words(threads)}: a step in fit", times[ours.NAME], shape.microseconds, "us", at_most=True
-        )
+        what = f"{shape.name}, {threads}: a step in fit"
+        found.append(Bar(what, seconds[ours.NAME] * 1e6, shape.microseconds, "us", at_most=True))
+    return found

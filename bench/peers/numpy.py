@@ -88,8 +88,10 @@ class Training:
         divisor = batch * out / 2 if shape.loss == "mse" else batch
         self.step_size = np.array(shape.rate / divisor, np.float32)
         self.loss_scale = {"quadratic": 0.5, "mse": 1 / out, "cross_entropy": 1.0}[shape.loss] / batch
-        self.forward, self.backward = [], []
-        a, d = self.x, None
+        self.forward: list[tuple[Any, ...]] = []
+        self.backward: list[tuple[Any, ...]] = []
+        a: Array = self.x
+        d: Array | None = None
         for number, (_, units, activation) in enumerate(shape.layers):
             w, b, dw, db = views[2 * number], views[2 * number + 1], slopes[2 * number], slopes[2 * number + 1]
             bend, slope = ACTIVATIONS[activation]
@@ -142,7 +144,7 @@ class Training:
         np.divide(d, sums, d)
         d[labels] -= ONE
         np.multiply(d, self.step_size, d)
-        return np.log(sums).sum() - picked
+        return float(np.log(sums).sum() - picked)
 
     def weights(self) -> list[Array]:
         """Copies, in order."""
