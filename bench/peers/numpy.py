@@ -128,7 +128,7 @@ class Training:
             np.subtract(self.parameters, self.gradients, self.parameters)
         return float(total) * self.loss_scale / len(order)
 
-    def _squares(self, out: Array) -> float:
+    def _squares(self, out: Array) -> Any:
         d = self.out_gradient
         np.subtract(out, self.y, d)
         loss = np.vdot(d, d)
