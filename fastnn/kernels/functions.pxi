@@ -1,7 +1,7 @@
 # Functions of one vector: exp, log, log1p, expm1, tanh, sigmoid, softplus and erf, the same bits at every width.
 #
 # A lane's result depends on that lane alone, so a part of a vector (vload_part) gives what a whole one gives; NaN goes
-# in and comes out. Errors are in units of the last place. The worst measured in float32, with and without FMA: exp 1.02,
+# in and comes out. Errors: units of the last place. The worst measured in float32, with and without FMA: exp 1.02,
 # log 0.87, log1p 1.44, tanh 2.50, sigmoid 2.41, softplus 2.03, erf 1.35 (with FMA the first three were tried at every
 # number; otherwise at all with 2^-14 <= |x| < 128, and every 37th beyond). tests/test_functions.py samples both types.
 
