@@ -8,8 +8,8 @@ from typing import Any
 
 
 def number(owner: str, name: str, value: Any, *, low: float = -math.inf, high: float = math.inf,
-           low_open: bool = False) -> None:  # fmt: skip
-    """Refuses what is not a finite real number in [low, high], or in (low, high] with `low_open`.
+           low_open: bool = False, high_open: bool = False) -> None:  # fmt: skip
+    """Refuses what is not a finite real number in [low, high]; `low_open` and `high_open` leave an end out.
 
     Raises
     ------
@@ -21,8 +21,9 @@ def number(owner: str, name: str, value: Any, *, low: float = -math.inf, high: f
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{owner}: {name} must be a number, got {value!r}")
     real = float(value)
-    if not math.isfinite(real) or not low <= real <= high or (low_open and real == low):
-        raise ValueError(f"{owner}: {name} must be {_interval(low, high, low_open)}, got {value!r}")
+    outside = not low <= real <= high or (low_open and real == low) or (high_open and real == high)
+    if not math.isfinite(real) or outside:
+        raise ValueError(f"{owner}: {name} must be {_interval(low, high, low_open, high_open)}, got {value!r}")
 
 
 def whole(owner: str, name: str, value: Any, *, low: int) -> None:
@@ -53,8 +54,10 @@ def one_of(owner: str, name: str, value: Any, choices: tuple[str, ...]) -> None:
         raise ValueError(f"{owner}: {name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
 
 
-def _interval(low: float, high: float, low_open: bool) -> str:
+def _interval(low: float, high: float, low_open: bool, high_open: bool) -> str:
     if low == -math.inf and high == math.inf:
         return "finite"
     above = f"greater than {low:g}" if low_open else f"at least {low:g}"
-    return f"finite and {above}" if high == math.inf else f"{above} and at most {high:g}"
+    return (
+        f"finite and {above}" if high == math.inf else f"{above} and {'less than' if high_open else 'at most'} {high:g}"
+    )

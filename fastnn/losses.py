@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from fastnn import ops
+from fastnn import _check, ops
 from fastnn._config import Configurable
 from fastnn.graph.tensor import Tensor
 
@@ -55,8 +55,7 @@ class CrossEntropy(Loss):
     expects_logits: ClassVar[str | None] = "softmax"
 
     def __post_init__(self) -> None:
-        if not 0 <= self.label_smoothing < 1:
-            raise ValueError(f"CrossEntropy: label_smoothing must be in [0, 1), got {self.label_smoothing!r}")
+        _check.number("CrossEntropy", "label_smoothing", self.label_smoothing, low=0.0, high=1.0, high_open=True)
 
     def __call__(self, prediction: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
         """See the class."""
@@ -79,8 +78,7 @@ class BinaryCrossEntropy(Loss):
     expects_logits: ClassVar[str | None] = "sigmoid"
 
     def __post_init__(self) -> None:
-        if not 0 <= self.label_smoothing < 1:
-            raise ValueError(f"BinaryCrossEntropy: label_smoothing must be in [0, 1), got {self.label_smoothing!r}")
+        _check.number("BinaryCrossEntropy", "label_smoothing", self.label_smoothing, low=0.0, high=1.0, high_open=True)
 
     def __call__(self, prediction: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
         """See the class."""
@@ -127,8 +125,7 @@ class Huber(Loss):
     delta: float = 1.0
 
     def __post_init__(self) -> None:
-        if not self.delta > 0:
-            raise ValueError(f"Huber: delta must be positive, got {self.delta!r}")
+        _check.number("Huber", "delta", self.delta, low=0.0, low_open=True)
 
     def __call__(self, prediction: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
         """See the class."""

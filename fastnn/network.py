@@ -124,7 +124,13 @@ class Network:
             self.offsets[parameter] = size
             size += -(-math.prod(parameter.shape) // step) * step
         self.block_size = size
-        self.block = self._backend.block(size, self.dtype)
+        try:
+            self.block = self._backend.block(size, self.dtype)
+        except (MemoryError, ValueError) as problem:
+            largest = max(self.offsets, key=lambda parameter: math.prod(parameter.shape))
+            raise MemoryError(
+                f"Network: {size:,} parameters do not fit into memory; the largest is {largest.name}, {largest.shape}"
+            ) from problem
         initial = {}
         for number, (_, parameter) in enumerate(declared):
             generator = np.random.Generator(np.random.Philox(np.random.SeedSequence([self.seed, number])))
@@ -188,7 +194,7 @@ class Network:
         for layer in self.layers:
             for parameter in layer.parameters:
                 view = self._view(parameter, self.block)
-                views[parameter.name] = np.asarray(memoryview(view).toreadonly())  # and nobody can make it writeable
+                views[parameter.name] = np.asarray(view.data.toreadonly())  # and nobody can make it writeable
         return views
 
     def get_weights(self) -> list[NDArray[Any]]:

@@ -56,7 +56,7 @@ def segments(network: Any, rate_scales: dict[Parameter, float], penalties: bool)
     `penalties` tells whether regularized parameters have to be told from others.
     """
     found: list[Segment] = []
-    ends = [*list(network.offsets.values())[1:], network.block_size]
+    ends = [*network.offsets.values(), network.block_size][1:]
     for (parameter, start), end in zip(network.offsets.items(), ends, strict=True):
         if not network.is_trainable(parameter):
             continue

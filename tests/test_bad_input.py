@@ -294,6 +294,8 @@ CASES: dict[str, list[tuple[str, Wrong, str]]] = {
         ("contradiction", lambda s: fnn.Sequential([fnn.Input(3), fnn.Dense(2)], 4), r"contradicts the Input"),
         ("shape below 1", lambda s: regression().__class__([fnn.Dense(1)], input_shape=0), r"at least 1, got 0"),
         ("shape of words", lambda s: fnn.Sequential([fnn.Dense(1)], input_shape="4"), r"must be an integer, got '4'"),
+        ("more than fits", lambda s: fnn.Sequential([fnn.Dense(10**14, name="big")], 4), r"largest is big\.weight"),
+        ("more than can be", lambda s: fnn.Sequential([fnn.Dense(2**62)], 2**10), r"do not fit into memory"),
         ("reshape that cannot be", lambda s: fnn.Sequential([fnn.Dense(6), fnn.Reshape((4, 2))], 4),
          r"layer 1: .*cannot reshape 6 elements"),
         ("dense on a number", lambda s: fnn.Sequential([fnn.Dense(6)], ()), r"layer 0: .*at least one axis"),
@@ -321,7 +323,7 @@ CASES: dict[str, list[tuple[str, Wrong, str]]] = {
         ("unknown activation", lambda s: fnn.Dense(2, "rleu"), r"Dense: unknown activation 'rleu'; there are"),
         ("activation of another kind", lambda s: fnn.Activation(7), r"must be a name, a function or None, got int"),
         ("unknown initializer", lambda s: fnn.Dense(2, weight_initializer="glorto")(fnn.Input(3)), r"unknown init"),
-        ("drops all", lambda s: fnn.Dropout(1.0), r"Dropout: rate must be a number in \[0, 1\), got 1\.0"),
+        ("drops all", lambda s: fnn.Dropout(1.0), r"Dropout: rate must be .*less than 1, got 1\.0"),
         ("drops NaN", lambda s: fnn.Dropout(NAN), r"Dropout: rate must be"),
         ("two unknown sizes", lambda s: fnn.Reshape((-1, -1)), r"Reshape: shape must be positive integers"),
         ("join along rows", lambda s: fnn.Concatenate(axis=0), r"not the batch axis 0"),
@@ -372,8 +374,8 @@ CASES: dict[str, list[tuple[str, Wrong, str]]] = {
         ("layer by name", lambda s: s.net.layer("nobody"), r"there is no layer 'nobody'"),
         ("schedule", lambda s: schedules.Cosine(0.1, 0), r"Cosine: .*at least 1, got 0"),
         ("initializer", lambda s: initializers.Uniform(1, 0), r"low must not exceed high"),
-        ("smoothing", lambda s: fnn.losses.CrossEntropy(1.5), r"label_smoothing must be in \[0, 1\), got 1\.5"),
-        ("huber", lambda s: fnn.losses.Huber(0), r"delta must be positive, got 0"),
+        ("smoothing", lambda s: fnn.losses.CrossEntropy(1.5), r"label_smoothing must be .*less than 1, got 1\.5"),
+        ("huber", lambda s: fnn.losses.Huber(0), r"delta must be .*greater than 0, got 0"),
         ("early stopping", lambda s: fnn.callbacks.EarlyStopping(patience=0), r"patience must be at least 1, got 0"),
     ],
 }  # fmt: skip
@@ -388,7 +390,7 @@ TABLE = [
 @pytest.mark.parametrize("wrong, message", TABLE)
 def test_wrong_call(scene: Scene, wrong: Wrong, message: str) -> None:
     before = state(scene)
-    with pytest.raises((ValueError, TypeError, OSError, RuntimeError), match=message):
+    with pytest.raises((ValueError, TypeError, OSError, RuntimeError, MemoryError), match=message):
         wrong(scene)
     assert state(scene) == before
     assert scene.net.predict(scene.x).shape == (12, 3)

@@ -1,4 +1,4 @@
-"""Processes: forked, spawned and loky workers train after the parent has used threads; killed ones leave whole files."""
+"""Processes: forked, spawned and loky workers train after threads were used; killed ones leave whole files."""
 
 from __future__ import annotations
 
@@ -141,6 +141,22 @@ thread.join()
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=SECONDS)
     assert done.stdout == "trained\n", done.stderr
+
+
+def test_a_daemon_thread_does_not_keep_the_process() -> None:
+    code = """
+import threading, time
+import fastnn, numpy as np
+trainer = fastnn.Trainer(fastnn.Sequential([fastnn.Dense(256), fastnn.Dense(3)], input_shape=256), "cross_entropy")
+work = threading.Thread(target=trainer.fit, args=(np.ones((256, 256)), np.zeros(256, int)),
+                        kwargs={"epochs": 10**9}, daemon=True)
+work.start()
+while trainer.steps < 10:
+    time.sleep(0.001)
+print("end", flush=True)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=SECONDS)
+    assert (done.returncode, done.stdout) == (0, "end\n"), done.stderr
 
 
 # ---------------------------------------------------------------------------------------------- copies

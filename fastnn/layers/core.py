@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from fastnn import ops
+from fastnn import _check, ops
 from fastnn.graph.tensor import Tensor, current
 from fastnn.layers.base import Layer, as_shape
 
@@ -121,8 +121,7 @@ class Dropout(Layer):
     """
 
     def __init__(self, rate: float, *, name: str = "") -> None:
-        if not isinstance(rate, (int, float)) or isinstance(rate, bool) or not 0 <= rate < 1:
-            raise ValueError(f"Dropout: rate must be a number in [0, 1), got {rate!r}")
+        _check.number("Dropout", "rate", rate, low=0.0, high=1.0, high_open=True)
         self.rate = float(rate)
         self.name = name
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import reduce
+from numbers import Integral
 
 from fastnn import ops
 from fastnn.graph.tensor import Tensor
@@ -32,10 +33,12 @@ class Reshape(Layer):
         Of one sample, without the batch axis; one entry may be -1 and is found from the others.
     """
 
-    def __init__(self, shape: Sequence[int], *, name: str = "") -> None:
-        self.shape = (shape,) if isinstance(shape, int) else tuple(shape)
-        if any(not isinstance(size, int) or size == 0 or size < -1 for size in self.shape) or self.shape.count(-1) > 1:
+    def __init__(self, shape: int | Sequence[int], *, name: str = "") -> None:
+        sizes = tuple(shape) if isinstance(shape, Iterable) else (shape,)
+        whole = [isinstance(size, Integral) and (size > 0 or size == -1) for size in sizes]
+        if not all(whole) or sizes.count(-1) > 1:
             raise ValueError(f"Reshape: shape must be positive integers with at most one -1, got {shape!r}")
+        self.shape = tuple(int(size) for size in sizes)
         self.name = name
 
     def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
