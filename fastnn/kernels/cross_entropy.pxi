@@ -231,8 +231,7 @@ cdef int cross_entropy_block(const CrossEntropy *loss, int64_t first, int64_t ro
     if loss.slope.data != NULL:
         store_block(block.e, &loss.slope, first, rows, loss.classes)
     if loss.rows.data != NULL:
-        for r in range(rows):
-            set_element(&loss.rows, first + r, values[r])
+        put_span(&loss.rows, first, rows, values)
     return KERNEL_OK
 
 

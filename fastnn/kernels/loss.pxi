@@ -117,33 +117,43 @@ cdef void loss_span(const PointwiseLoss *loss, int64_t first, int64_t n, real *v
     write_span(&loss.slope, first, n, to_slope)
 
 
-cdef inline void set_row(const PointwiseLoss *loss, int64_t row, real sum) noexcept nogil:
-    if loss.rows.data != NULL:
-        set_element(&loss.rows, row, sum / loss.divisor * row_weight(&loss.weights, row, loss.n))
+cdef inline void put_rows(const PointwiseLoss *loss, int64_t first, int64_t n, real *sums) noexcept nogil:
+    """Weights the sums of some rows and writes them."""
+    cdef int64_t i
+    if loss.rows.data == NULL:
+        return
+    if loss.weights.data != NULL:
+        for i in range(n):
+            sums[i] *= row_weight(&loss.weights, first + i, loss.n)
+    put_span(&loss.rows, first, n, sums)
 
 
 cdef inline void short_rows(const PointwiseLoss *loss, int64_t first, int64_t last) noexcept nogil:
-    """Rows of at most LANES elements, up to VL of them at a time."""
+    """Rows of at most LANES elements: as many as fit into a span, then blocks of VL."""
     cdef real block[LANES * VL]
     cdef real values[SPAN]
     cdef real sums[VL]
     cdef Operand source
-    cdef int64_t rows, i
+    cdef int64_t group, done, rows
     rearrange(&source, &loss.prediction)
-    source.data = <char *> values
     while first < last:
-        rows = min(last - first, VL)
-        loss_span(loss, first * loss.m, rows * loss.m, values)
-        load_block(block, &source, 0, rows, loss.m)
-        vstore(sums, block_sum(block, loss.m))
-        for i in range(rows):
-            set_row(loss, first + i, sums[i])
-        first += rows
+        group = min(last - first, SPAN // LANES * (LANES // max(loss.m, 1)))
+        loss_span(loss, first * loss.m, group * loss.m, values)
+        done = 0
+        while done < group:
+            rows = min(group - done, VL)
+            source.data = <char *> (values + done * loss.m)
+            load_block(block, &source, 0, rows, loss.m)
+            vstore(sums, block_sum(block, loss.m) / vsplat(loss.divisor))
+            put_rows(loss, first + done, rows, sums)
+            done += rows
+        first += group
 
 
 cdef inline void long_rows(const PointwiseLoss *loss, int64_t first, int64_t last) noexcept nogil:
     cdef real values[SPAN]
     cdef RowSum row
+    cdef real sum
     cdef int64_t number, i, run
     for number in range(first, last):
         start_row(SUM, &row)
@@ -153,7 +163,8 @@ cdef inline void long_rows(const PointwiseLoss *loss, int64_t first, int64_t las
             loss_span(loss, number * loss.m + i, run, values)
             add_to_sum(&row, values, run)
             i += run
-        set_row(loss, number, finish_row(SUM, &row))
+        sum = finish_row(SUM, &row) / loss.divisor
+        put_rows(loss, number, 1, &sum)
 
 
 cdef int pointwise_loss(const Instruction *instruction, int thread, int n_threads) noexcept nogil:

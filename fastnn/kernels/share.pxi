@@ -136,10 +136,16 @@ cdef inline real element(const Operand *operand, int64_t position) noexcept nogi
     return read_span(operand, position, 1, buffer)[0]
 
 
+cdef inline void put_span(const Operand *operand, int64_t first, int64_t n, const real *values) noexcept nogil:
+    """Copies values to elements [first, first + n) in C order."""
+    if is_contiguous(operand):
+        memmove(<real *> operand.data + first, values, n * sizeof(real))
+    else:
+        spread_span(operand, first, n, values)
+
+
 cdef inline void set_element(const Operand *operand, int64_t position, real value) noexcept nogil:
-    cdef real buffer[1]
-    span_target(operand, position, buffer)[0] = value
-    write_span(operand, position, 1, buffer)
+    put_span(operand, position, 1, &value)
 
 
 cdef inline void rearrange(Operand *view, const Operand *operand) noexcept nogil:
