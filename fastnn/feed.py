@@ -200,6 +200,8 @@ def _target(array: NDArray[Any], what: str, output: tuple[int, ...], loss: Any) 
         hint = "; use fnn.one_hot(y, classes) for labels" if sample == output[:-1] and array.dtype.kind in "iu" else ""
         raise ValueError(f"{what}: expected shape (n, {_listed(output)}), got {array.shape}{hint}")
     _check_values(array, loss.target_range, what)
+    if loss.signs and array.size and not (np.abs(array) == 1).all():
+        raise ValueError(f"{what}: this loss expects targets of -1 and +1")
     return _readable(array), Target(False, output)
 
 

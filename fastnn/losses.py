@@ -30,6 +30,7 @@ class Loss(Configurable):
 
     targets: ClassVar[str] = "values"
     default_metrics: ClassVar[tuple[str, ...]] = ()
+    signs: ClassVar[bool] = False  # targets are -1 or +1 and nothing between
     target_range: ClassVar[tuple[float, float] | None] = None  # what targets that are no labels must lie between
     expects_logits: ClassVar[str | None] = None  # the activation that must not have been applied to the prediction
 
@@ -136,7 +137,7 @@ class Huber(Loss):
 class Hinge(Loss):
     """max(0, 1 - t p) for targets of -1 and +1: mean over all elements."""
 
-    target_range: ClassVar[tuple[float, float] | None] = (-1.0, 1.0)
+    signs: ClassVar[bool] = True
 
     def __call__(self, prediction: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
         """See the class."""

@@ -62,6 +62,7 @@ class Network:
         claim_layers(self.layers)
         name_layers(self.layers)
         self.trainer: Trainer | None = None
+        self.binary_targets = False  # set by the trainer, saved with the network: predict_proba depends on it
         self.training_lock = Exclusive()
         self._programs: dict[Any, Any] = {}
         self._allocate()
@@ -207,7 +208,7 @@ class Network:
         Raises
         ------
         ValueError
-            If the number, a name or a shape does not fit, or a value is not finite-sized data; nothing changes then.
+            If the number, a name or a shape does not fit; nothing changes then.
         """
         by_name = {parameter.name: parameter for layer in self.layers for parameter in layer.parameters}
         if isinstance(weights, Mapping):
@@ -295,7 +296,8 @@ class Network:
             stop = min(n, start + PREDICT_ROWS)
             bound = {f"output:y{i}": result[start:stop] for i, result in enumerate(results)}
             for i, array in enumerate(arrays):
-                bound[f"input:x{i}"] = np.asarray(array[start:stop], self.dtype)
+                with np.errstate(over="ignore"):  # float64 beyond float32's range becomes infinite, as it must
+                    bound[f"input:x{i}"] = np.asarray(array[start:stop], self.dtype)
             runner.run(np.array([[stop - start] if has_rows else []], np.float64), bound)
         return results[0] if len(results) == 1 else tuple(results)
 
@@ -314,8 +316,7 @@ class Network:
         kind = self._output_activation()
         if kind in ("softmax", "sigmoid"):
             return logits
-        binary = self.trainer is not None and self.trainer.uses_binary_targets
-        return ops.sigmoid(logits) if logits.shape[-1] == 1 or binary else ops.softmax(logits)
+        return ops.sigmoid(logits) if logits.shape[-1] == 1 or self.binary_targets else ops.softmax(logits)
 
     def predict_class(self, x: Any) -> NDArray[np.int64]:
         """The most probable class of each row (n,), as integers; for a single output 0 or 1.
@@ -337,10 +338,13 @@ class Network:
         return result
 
     def _output_activation(self, output: int = 0) -> str:
-        """The name of the last operation before an output."""
+        """The name of the last operation before an output that does more than reshape."""
         with Graph(self.dtype) as graph:
             inputs = [graph.input(f"x{i}", (Extent(ROWS, 1), *shape)) for i, shape in enumerate(self.input_shapes)]
-            return self.trace(inputs)[output].node.operation.name
+            node = self.trace(inputs)[output].node
+        while node.operation.view and node.inputs[0] is not None:
+            node = node.inputs[0].node
+        return node.operation.name
 
     # ------------------------------------------------------------------------------------------ training
 

@@ -46,5 +46,8 @@ def measure(measured: Sequence[Metric], targets: Sequence[NDArray[Any]], predict
     found = {}
     for metric in measured:
         target = targets[metric.output][rows]
-        found[metric.label] = float(metric.function(target, predictions[metric.output][: len(target)]))
+        try:
+            found[metric.label] = float(metric.function(target, predictions[metric.output][: len(target)]))
+        except (TypeError, ValueError, ArithmeticError) as problem:
+            raise ValueError(f"metric {metric.label!r}: {problem}") from problem
     return found

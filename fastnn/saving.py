@@ -162,6 +162,7 @@ def describe(network: Any) -> dict[str, Any]:
         "class": "Sequential" if type(network).__name__ == "Sequential" else "Network",
         "seed": network.seed,
         "dtype": network.dtype,
+        "binary_targets": network.binary_targets,
         "layers": [_describe_layer(layer) for layer in layers],
         "wires": [
             {"layer": layers.index(wire.layer), "inputs": [numbers[source] for source in wire.inputs],
@@ -199,10 +200,14 @@ def rebuild(description: Any, custom_objects: Mapping[str, Any], backend: str) -
     options = {"seed": description["seed"], "dtype": description["dtype"], "backend": backend}
     if description["class"] == "Sequential":
         first = layers[0]
-        return NETWORKS["Sequential"]([Wire(first, (), first.shape), *layers[1:]], **options)  # type: ignore[attr-defined]
-    wires = _rebuild_wires(description["wires"], layers)
-    inputs, outputs = ([wires[number] for number in description[key]] for key in ("inputs", "outputs"))
-    return NETWORKS["Network"](inputs, outputs, **options)
+        start = Wire(first, (), first.shape)  # type: ignore[attr-defined]
+        network = NETWORKS["Sequential"]([start, *layers[1:]], **options)
+    else:
+        wires = _rebuild_wires(description["wires"], layers)
+        inputs, outputs = ([wires[number] for number in description[key]] for key in ("inputs", "outputs"))
+        network = NETWORKS["Network"](inputs, outputs, **options)
+    network.binary_targets = bool(description["binary_targets"])
+    return network
 
 
 def _rebuild_wires(entries: Any, layers: list[Layer]) -> list[Wire]:

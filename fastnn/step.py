@@ -133,7 +133,13 @@ def _place_gradients(network: Any, graph: Graph, value: Tensor, places: dict[Ten
     """Differentiates, and gives every trainable parameter's gradient its place in the gradient block."""
     wanted = {parameter: tensor for parameter, tensor in graph.variables.items() if network.is_trainable(parameter)}
     found: dict[str, Tensor] = {}
-    for parameter, gradient in zip(wanted, gradients(value, list(wanted.values())), strict=True):
+    slopes = gradients(value, list(wanted.values()))
+    if wanted and all(gradient is None for gradient in slopes):
+        raise ValueError(
+            "the loss has no gradient: it does not depend on a parameter that is trained, or a 'step' is in between "
+            "(which fnn.Rosenblatt() trains)"
+        )
+    for parameter, gradient in zip(wanted, slopes, strict=True):
         if gradient is None:
             continue  # the block holds zeros there
         source = gradient.node.operation

@@ -30,6 +30,7 @@ from fastnn.step import Kind, segments, trace_step
 if TYPE_CHECKING:
     from fastnn.network import Network
 
+RESERVED = ("loss", "seconds", "learning_rate")  # in the history beside the metrics
 SLICE_SECONDS = 0.1  # how long compiled code runs before Python has a look
 EVALUATION_ROWS = 256
 MAX_PROGRAMS = 32  # kept by a trainer: steps for other kinds of data or batch sizes push out the oldest
@@ -66,6 +67,7 @@ class Trainer:
         self.network = network
         self.optimizer = copy.deepcopy(optimizers.get(optimizer))  # a schedule that watches metrics has a memory
         self.losses = self._find_losses(loss)
+        network.binary_targets = isinstance(self.losses[0], losses_module.BinaryCrossEntropy)
         self.loss_weights = self._find_loss_weights(loss_weights)
         self.learning_rates = dict(learning_rates or {})
         self.history = History()
@@ -154,11 +156,6 @@ class Trainer:
             changed = " and ".join(["loss"] * (not same_loss) + ["optimizer"] * (not same_optimizer))
             warnings.warn(f"fit: another {changed}: training starts afresh, with the present weights", stacklevel=4)
         return same_loss and same_optimizer
-
-    @property
-    def uses_binary_targets(self) -> bool:
-        """Whether the (first) output is trained on binary cross-entropy."""
-        return isinstance(self.losses[0], losses_module.BinaryCrossEntropy)
 
     def _samples(self, x: Any, y: Any, sample_weight: Any = None, class_weight: Any = None) -> Samples:
         network = self.network
@@ -269,8 +266,18 @@ class Trainer:
         _check.whole("fit", "epochs", epochs, low=1)
         _check.whole("fit", "batch_size", batch_size, low=1)
         _check_verbose(verbose)
+        if not isinstance(shuffle, (bool, np.bool_)):
+            raise TypeError(f"shuffle must be True or False, got {shuffle!r}")
         callbacks = _checked_callbacks(callbacks)
         if y is None and not isinstance(x, (np.ndarray, Mapping)) and isinstance(x, Iterable):
+            options = {
+                "sample_weight": sample_weight,
+                "class_weight": class_weight,
+                "validation_split": validation_split,
+            }
+            refused = [name for name, value in options.items() if value is not None and value != 0.0]
+            if refused:
+                raise ValueError(f"{refused[0]} needs arrays x and y: a batch may be (x, y, sample_weight)")
             return self._fit_batches(x, epochs, validation_data, metrics, callbacks, verbose)
         samples = self._samples(x, y, sample_weight, class_weight)
         samples, validation = self._validation(samples, validation_data, validation_split)
@@ -350,6 +357,8 @@ class Trainer:
         for output, wanted in enumerate(chosen):
             for each in wanted:
                 name, function = metrics_module.get(each)
+                if name in RESERVED:
+                    raise ValueError(f"metrics: {name!r} is the name of something else that is reported")
                 if name == "accuracy" and self.network._output_activation(output) == "sigmoid":
                     function = partial(metrics_module.accuracy, threshold=0.5)
                 label = name if len(names) == 1 else f"{names[output]}_{name}"
@@ -513,5 +522,5 @@ def _checked_callbacks(callbacks: Any) -> list[Callback]:
 
 
 def _check_verbose(verbose: Any) -> None:
-    if verbose not in ("auto", 0, 1, 2, True, False):
+    if verbose not in ("auto", 0, 1):
         raise ValueError(f"verbose must be 0, 1 or 'auto', got {verbose!r}")

@@ -338,7 +338,7 @@ CASES: dict[str, list[tuple[str, Wrong, str]]] = {
         ("forward gives an array", lambda s: own_layer(lambda self, x: np.ones(3)), r"must return a symbolic tensor"),
         ("forward uses NumPy", lambda s: own_layer(lambda self, x: np.exp(x)), r"Own.*\(4,\)"),
         ("forward branches", lambda s: own_layer(lambda self, x: x if x > 0 else -x), r"Own.*\(4,\)"),
-        ("forward loses rows", lambda s: own_layer(lambda self, x: ops.sum(x)), r"must keep the batch axis first"),
+        ("forward loses rows", lambda s: own_layer(lambda self, x: ops.sum(x)), r"mixes the rows of the batch"),
         ("parameter twice", lambda s: own_parameter("w", (4,)), r"parameter 'w' is declared twice"),
         ("parameter of no size", lambda s: own_parameter("v", (0,)), r"parameter 'v': a size must be at least 1"),
     ],

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
-from fastnn.program import OPERATIONS, Operation, Shape, Spec
+from fastnn.program import OPERATIONS, Extent, Operation, Shape, Spec
 
 
 class Variable(Protocol):
@@ -90,6 +90,35 @@ class Symbol:
 
     def __neg__(self) -> Tensor:
         return apply("negative", self)
+
+    def __abs__(self) -> Tensor:
+        return apply("absolute", self)
+
+    def __pow__(self, exponent: Any) -> Tensor:
+        names = {2: "square", 0.5: "sqrt", -1: "reciprocal"}
+        if isinstance(exponent, (int, float)) and exponent in names:
+            return apply(names[exponent], self)
+        if isinstance(exponent, int) and exponent > 2:
+            return apply("multiply", self ** (exponent - 1), self)
+        raise TypeError(
+            f"a symbolic tensor can be raised to 2, 3, 4, ..., 0.5 and -1, got {exponent!r}; "
+            "for other powers use ops.exp(exponent * ops.log(x))"
+        )
+
+    def __getitem__(self, key: Any) -> Tensor:
+        """Slices without steps, of axes whose size is known: `x[:, 2:5]`."""
+        result = self if isinstance(self, Tensor) else current().variable(self)  # type: ignore[arg-type]
+        for axis, part in enumerate(key if isinstance(key, tuple) else (key,)):
+            if part == slice(None):
+                continue
+            if not isinstance(part, slice) or part.step not in (None, 1) or axis >= result.ndim:
+                raise TypeError(f"a symbolic tensor takes slices without steps, such as x[:, 2:5], got {key!r}")
+            size = result.shape[axis]
+            if isinstance(size, Extent):
+                raise TypeError(f"axis {axis} has a size that is only known at run time, and cannot be sliced")
+            start, stop, _ = part.indices(size)
+            result = apply("slice", result, axis=axis, start=start, stop=max(start, stop))
+        return result
 
 
 class Tensor(Symbol):

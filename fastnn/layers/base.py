@@ -201,6 +201,7 @@ class Layer:
                 results = self.forward(*inputs)
             except (ValueError, TypeError) as problem:
                 raise type(problem)(f"{self.label}, given {_listed(shapes)}: {problem}") from problem
+        _refuse_mixing(graph, rows, self.label)
         tensors = results if isinstance(results, tuple) else (results,)
         for tensor in tensors:
             if not isinstance(tensor, Tensor):
@@ -210,6 +211,20 @@ class Layer:
             if tensor.ndim > MAX_AXES:
                 raise ValueError(f"{self.label}: at most {MAX_AXES} axes are possible, got shape {tensor.shape}")
         return [tuple(int(size) for size in tensor.shape[1:]) for tensor in tensors]
+
+
+def _refuse_mixing(graph: Graph, rows: Extent, label: str) -> None:
+    """A row's result must not depend on the other rows of its batch.
+
+    Raises
+    ------
+    ValueError
+        If an operation loses the batch axis.
+    """
+    for node in graph.nodes:
+        mixes = any(tensor is not None and rows in tensor.shape for tensor in node.inputs)
+        if mixes and not any(rows in output.shape for output in node.outputs):
+            raise ValueError(f"{label}: {node.operation.name} mixes the rows of the batch; use an axis other than 0")
 
 
 class InputLayer(Layer):
