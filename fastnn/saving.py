@@ -143,7 +143,7 @@ def _naming(path: Any) -> Iterator[None]:
     """Turns whatever a description that makes no sense brings about into a ValueError that names the file."""
     try:
         yield
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError) as problem:
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError, MemoryError) as problem:
         reason = f"no entry {problem}" if isinstance(problem, KeyError) else str(problem)
         raise ValueError(f"{str(path)!r} cannot be loaded: {reason}") from problem
 

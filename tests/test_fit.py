@@ -391,3 +391,28 @@ def test_rosenblatt_needs_a_step() -> None:
     net = fnn.Sequential([fnn.Dense(1)], input_shape=6)
     with pytest.raises(ValueError, match="'step'"):
         net.fit(x, labels, optimizer=fnn.Rosenblatt(), verbose=0)
+
+
+def test_what_cannot_train_is_refused() -> None:
+    x, y = np.ones((4, 2)), np.ones((4, 1))
+    net = fnn.Sequential([fnn.Dense(1)], input_shape=2)
+    with pytest.raises(ValueError, match="loss has no gradient"):
+        net.fit(x, y, loss=lambda prediction, target: fnn.ops.mean(target))
+    with pytest.raises(ValueError, match="Rosenblatt"):
+        fnn.Sequential([fnn.Dense(1, "step")], input_shape=2).fit(x, y, loss="mse")
+    with pytest.raises(ValueError, match="-1 and \\+1"):
+        net.fit(x, 0 * y, loss="hinge")
+    with pytest.raises(ValueError, match="name of something else"):
+        net.fit(x, y, loss="mse", metrics=[("loss", lambda t, p: 0.0)])
+    with pytest.raises(ValueError, match="metric 'odd'"):
+        net.fit(x, y, loss="mse", metrics=[("odd", lambda t, p: 1 / 0)])
+
+
+def test_binary_targets_survive_saving(tmp_path: Path) -> None:
+    x, y = np.random.default_rng(0).standard_normal((20, 4)), np.random.default_rng(1).integers(0, 2, (20, 3))
+    net = fnn.Sequential([fnn.Dense(3)], input_shape=4)
+    net.fit(x, y, loss="binary_cross_entropy")
+    net.save(tmp_path / "net.safetensors")
+    for other in (fnn.load(tmp_path / "net.safetensors"), net.copy()):
+        np.testing.assert_array_equal(other.predict_proba(x), net.predict_proba(x))
+    assert not np.allclose(net.predict_proba(x).sum(axis=1), 1)

@@ -138,3 +138,13 @@ def test_frozen_layers_have_no_gradient() -> None:
     net.freeze("dense_1")
     found = fnn.Trainer(net, "mse", "sgd").gradients(data(), data(width=2))
     assert set(found) == {"dense_2.weight", "dense_2.bias"}
+
+
+def test_powers_and_slices_of_symbols() -> None:
+    class Pieces(fnn.Layer):
+        def forward(self, x: object) -> object:
+            left, right = x[:, :2], x[:, 2:4]
+            return left**2 * abs(right) + (right**2 + 1.0) ** 0.5 - left**3 / (left**2 + 2.0) + (right**2 + 1.0) ** -1
+
+    net = fnn.Sequential([fnn.Dense(4, "tanh"), Pieces()], input_shape=5, seed=4, dtype="float64")
+    check(fnn.Trainer(net, lambda p, t: ops.mean((p - t) ** 2), "sgd"), data(), data(width=2, seed=7))
