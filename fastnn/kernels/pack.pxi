@@ -1,94 +1,74 @@
-# Packing for the product: parts of an operand laid down in the order in which the micro-kernel reads them.
+# Copies for the product: parts of a matrix laid down in the order in which the micro-kernel reads them, and back.
 cdef extern from "transpose.h":
-    void vtranspose(vf *x) noexcept nogil
+    void transpose_square(real *to, int64_t to_row, const real *x, int64_t x_row) noexcept nogil
+    void transpose_part(real *to, int64_t to_row, const real *x, int64_t x_row, int64_t rows,
+                        int64_t columns) noexcept nogil
 
 
-cdef inline void pack_rows(real *to, const real *b, int64_t b_step, int64_t k, int64_t columns) noexcept nogil:
-    """One sliver from rows in place: k rows of NR numbers, zeros after the last column."""
-    cdef int64_t step
-    cdef int v
-    cdef int64_t left
-    for step in range(k):
-        for v in range(NV):
-            left = columns - v * VL
-            if left >= VL:
-                vstore(to + v * VL, vload(b + v * VL))
-            elif left > 0:
-                vstore(to + v * VL, vload_part(b + v * VL, left))
-            else:
-                vstore(to + v * VL, vsplat(0))
-        to += NR
-        b += b_step
+cdef void copy_rows(real *to, int64_t to_row, const real *x, int64_t x_row, int64_t rows,
+                    int64_t columns) noexcept nogil:
+    """to[i, j] = x[i, j], both contiguous along j."""
+    cdef int64_t i, j
+    for i in range(rows):
+        j = 0
+        while j + VL <= columns:
+            vstore(to + j, vload(x + j))
+            j += VL
+        if j < columns:
+            vstore_part(to + j, vload_part(x + j, columns - j), columns - j)
+        to += to_row
+        x += x_row
 
 
-cdef inline void pack_square(real *to, const real *b, int64_t b_column, int64_t k, int64_t columns) noexcept nogil:
-    """At most VL steps of VL columns, each column contiguous in b: transposed in registers."""
-    cdef vf x[VL]
-    cdef int i
-    for i in range(VL):
-        if i >= columns:
-            x[i] = vsplat(0)
-        elif k >= VL:
-            x[i] = vload(b + i * b_column)
-        else:
-            x[i] = vload_part(b + i * b_column, k)
-    vtranspose(x)
-    for i in range(VL):
-        if i < k:
-            vstore(to + i * NR, x[i])
-
-
-cdef void pack_columns(real *to, const real *b, int64_t b_column, int64_t k, int64_t columns) noexcept nogil:
-    """One sliver from columns that are contiguous in b."""
-    cdef int64_t step = 0
-    cdef int v
-    while step < k:
-        for v in range(NV):
-            if k - step >= VL and columns >= (v + 1) * VL:
-                pack_square(to + step * NR + v * VL, b + v * VL * b_column + step, b_column, VL, VL)
-            else:
-                pack_square(to + step * NR + v * VL, b + v * VL * b_column + step, b_column, k - step, columns - v * VL)
-        step += VL
-
-
-cdef void pack_strided(real *to, const real *b, int64_t b_step, int64_t b_column, int64_t k,
+cdef void copy_columns(real *to, int64_t to_row, const real *x, int64_t x_column, int64_t rows,
                        int64_t columns) noexcept nogil:
-    """One sliver from anything."""
-    cdef int64_t step, j
-    for step in range(k):
-        for j in range(NR):
-            to[step * NR + j] = b[step * b_step + j * b_column] if j < columns else 0
+    """to[i, j] = x[i, j], where `to` is contiguous along j and x along i."""
+    cdef int64_t i = 0, j
+    while i < rows:
+        j = 0
+        while j < columns:
+            if rows - i >= VL and columns - j >= VL:
+                transpose_square(to + j, to_row, x + j * x_column, x_column)
+            else:
+                transpose_part(to + j, to_row, x + j * x_column, x_column, min(rows - i, <int64_t> VL),
+                               min(columns - j, <int64_t> VL))
+            j += VL
+        to += VL * to_row
+        x += VL
+        i += VL
 
 
-cdef void pack_slivers(real *to, const real *b, int64_t b_step, int64_t b_column, int64_t k,
-                       int64_t columns) noexcept nogil:
-    """A block of b as slivers of NR columns, one after the other, each k steps long."""
-    cdef int64_t j = 0, width
-    while j < columns:
-        width = min(columns - j, <int64_t> NR)
-        if b_column == 1:
-            pack_rows(to, b + j, b_step, k, width)
-        elif b_step == 1:
-            pack_columns(to, b + j * b_column, b_column, k, width)
-        else:
-            pack_strided(to, b + j * b_column, b_step, b_column, k, width)
-        to += k * NR
-        j += NR
-
-
-cdef void read_block(real *to, int64_t to_row, const real *x, int64_t row, int64_t column, int64_t rows,
+cdef void read_block(real *to, int64_t to_row, const real *x, int64_t x_row, int64_t x_column, int64_t rows,
                      int64_t columns) noexcept nogil:
-    """A strided part of a matrix into contiguous rows."""
+    """to[i, j] = x[i, j], where `to` is contiguous along j and x anything."""
     cdef int64_t i, j
-    for i in range(rows):
-        for j in range(columns):
-            to[i * to_row + j] = x[i * row + j * column]
+    if x_column == 1:
+        copy_rows(to, to_row, x, x_row, rows, columns)
+    elif x_row == 1:
+        copy_columns(to, to_row, x, x_column, rows, columns)
+    else:
+        for i in range(rows):
+            for j in range(columns):
+                to[i * to_row + j] = x[i * x_row + j * x_column]
 
 
-cdef void scatter(real *x, int64_t row, int64_t column, const real *rows_of, int64_t from_row, int64_t rows,
-                  int64_t columns) noexcept nogil:
-    """Contiguous rows into a strided part of a matrix."""
+cdef void write_block(real *to, int64_t to_row, int64_t to_column, const real *x, int64_t x_row, int64_t rows,
+                      int64_t columns) noexcept nogil:
+    """to[i, j] = x[i, j], where x is contiguous along j and `to` anything."""
     cdef int64_t i, j
-    for i in range(rows):
-        for j in range(columns):
-            x[i * row + j * column] = rows_of[i * from_row + j]
+    if to_row == 1:
+        copy_columns(to, to_column, x, x_row, columns, rows)
+    else:
+        for i in range(rows):
+            for j in range(columns):
+                to[i * to_row + j * to_column] = x[i * x_row + j]
+
+
+cdef void read_slivers(real *to, const real *x, int64_t x_row, int64_t x_column, int64_t rows,
+                       int64_t columns) noexcept nogil:
+    """A matrix as slivers of NR columns, one after the other; what lies beyond the last column stays undefined."""
+    cdef int64_t j = 0
+    while j < columns:
+        read_block(to, NR, x + j * x_column, x_row, x_column, rows, min(columns - j, <int64_t> NR))
+        to += rows * NR
+        j += NR

@@ -22,7 +22,6 @@ cdef struct Product:
 
 cdef enum:
     NO_EPILOGUE, FORWARD, SLOPE
-    STACK_REALS = 4096     # slivers of this size are packed on the stack
     CHUNK = 64             # numbers of a strided row that the epilogue takes at a time
 
 
@@ -108,13 +107,18 @@ cdef inline void exchange_sides(Product *p) noexcept nogil:
     p.m, p.n = p.n, p.m
 
 
+cdef inline double estimate(double m, int64_t n, double k, bint turn_b, bint turn_c) noexcept nogil:
+    """What a product costs, in multiply-adds of one vector: its own, and those that turning b and c takes as long as."""
+    cdef double vectors = <double> ((n + VL - 1) // VL)
+    return m * k * vectors + (0.5 * k * n if turn_b and n > 1 else 0.0) + (2.0 * m * n if turn_c and n > 1 else 0.0)
+
+
 cdef inline bint better_exchanged(const Product *p) noexcept nogil:
-    """Vectors lie along n: whether they should lie along m instead, because c does or because n fills few lanes."""
-    if p.m == 1:
+    """Vectors lie along n: whether they should lie along m, for the sake of the layouts or because n fills few lanes."""
+    if p.n >= VL and p.b.column == 1 and p.sum.column == 1:
         return False
-    if p.n == 1:
-        return True
-    return p.sum.column != 1 and p.sum.row == 1
+    return (estimate(<double> p.n, p.m, <double> p.k, p.a.row != 1, p.sum.row != 1)
+            < estimate(<double> p.m, p.n, <double> p.k, p.b.column != 1, p.sum.column != 1))
 
 
 # ------------------------------------------------------------------------------------------------------ threads
@@ -167,109 +171,196 @@ cdef inline int64_t block_columns(int64_t k) noexcept nogil:
     return max(<int64_t> 1, BLOCK_REALS // sliver) * NR
 
 
+cdef inline int64_t sliver_reals(int64_t n, int64_t k) noexcept nogil:
+    """Room for the slivers of a block."""
+    return min((n + NR - 1) // NR * NR, block_columns(k)) * chain_length(k)
+
+
 def product_scratch(int64_t m, int64_t n, int64_t k):
     """Bytes of scratch memory that a thread of an m x n x k product needs, in any layout."""
-    cdef int64_t longer = max(m, n)
-    cdef int64_t columns = min((longer + NR - 1) // NR * NR, block_columns(k))
-    cdef int64_t reals = columns * chain_length(k)
-    return reals * sizeof(real) if reals > STACK_REALS else 0
+    cdef int64_t reals = sliver_reals(max(m, n), k)
+    return (BAND_REALS + reals) * sizeof(real) if reals > STACK_REALS else 0
 
 
-cdef inline bint worth_packing(const Product *p) noexcept nogil:
-    """Whether the columns of b are packed. They must be where the vectors of a row are not contiguous."""
-    return p.b.column != 1
+cdef inline bint packs_b(const Product *p) noexcept nogil:
+    """Whether b is packed. It must be where the vectors of a row are not contiguous; elsewhere it pays where many rows
+    use a block that outgrows the first-level cache."""
+    return p.b.column != 1 or p.m >= PACKING_ROWS and sliver_reals(p.n, p.k) > PACKING_REALS
 
 
-cdef void one_tile(const Product *p, Tile *t, int64_t rows, int64_t columns, const real *start,
-                   real *sum) noexcept nogil:
-    """A tile whose first element is at `start` and `sum`; it goes through a buffer where these are strided."""
-    cdef real buffer[MR * TILE_VECTORS * VL]
-    cdef int vectors = <int> ((columns + VL - 1) // VL)
-    t.lanes = columns - (vectors - 1) * VL
-    t.start = start
-    t.start_row = p.start.row
-    t.c = sum
-    t.c_row = p.sum.row
-    if start != NULL and p.start.column != 1:
-        read_block(buffer, TILE_VECTORS * VL, start, p.start.row, p.start.column, rows, columns)
-        t.start = buffer
-        t.start_row = TILE_VECTORS * VL
-    if p.sum.column == 1:
-        run_tile(<int> rows, vectors, t)
-        return
-    t.c = buffer
-    t.c_row = TILE_VECTORS * VL
+cdef inline bint packs_a(const Product *p) noexcept nogil:
+    """Whether bands of a are copied: where many tiles use a band that would share few sets of the cache."""
+    if p.n < 4 * NR or sliver_reals(p.n, p.k) <= STACK_REALS:
+        return False
+    return p.a.row == 1 or p.a.row * <int64_t> sizeof(real) % 4096 == 0
+
+
+cdef void buffered_tile(const Product *p, const Tile *tile, int rows, int vectors) noexcept nogil:
+    """A tile that starts from, or ends in, strided memory."""
+    cdef vf buffer[MR * TILE_VECTORS]
+    cdef int64_t columns = (vectors - 1) * VL + tile.lanes
+    cdef Tile t = tile[0]
+    t.c = <real *> buffer
+    t.c_row = vectors * VL
+    t.tiles = 1
+    if t.start != NULL:
+        read_block(t.c, t.c_row, t.start, t.start_row, p.start.column, rows, columns)
+        t.start = t.c
+        t.start_row = t.c_row
     if t.add:
-        read_block(buffer, t.c_row, sum, p.sum.row, p.sum.column, rows, columns)
-    run_tile(<int> rows, vectors, t)
-    scatter(sum, p.sum.row, p.sum.column, buffer, t.c_row, rows, columns)
+        read_block(t.c, t.c_row, tile.c, tile.c_row, p.sum.column, rows, columns)
+    run_tile(rows, vectors, &t)
+    write_block(tile.c, tile.c_row, p.sum.column, t.c, t.c_row, rows, columns)
 
 
-cdef void one_band(const Product *p, Tile *t, int64_t rows, const real *b, bint packed) noexcept nogil:
-    """All tiles of some rows (at most MR): p begins with their first row, b holds the chain's part of its columns."""
-    cdef int64_t j = 0, columns, width = (NV if packed else widest(rows)) * VL
-    while j < p.n:
-        columns = min(width, p.n - j)
-        t.b = b
-        one_tile(p, t, rows, columns, NULL if p.start.data == NULL else p.start.data + j * p.start.column,
-                 p.sum.data + j * p.sum.column)
-        b += t.k * NR if packed else width
-        j += width
+cdef void run_tiles(const Product *p, Tile *t, int rows, int vectors, int64_t lanes, int64_t tiles,
+                    bint packed) noexcept nogil:
+    """Some tiles side by side; t moves on to the column after them."""
+    cdef bint direct = is_direct(p, t)
+    cdef int64_t each = tiles if direct else 1
+    t.lanes = lanes
+    t.tiles = each
+    t.a_next = 0
+    t.b_next = NR * t.k if packed else vectors * VL
+    t.start_next = vectors * VL * p.start.column
+    t.c_next = vectors * VL * p.sum.column
+    while tiles > 0:
+        if direct:
+            run_tile(rows, vectors, t)
+        else:
+            buffered_tile(p, t, rows, vectors)
+        t.b += each * t.b_next
+        t.c += each * t.c_next
+        if t.start != NULL:
+            t.start += each * t.start_next
+        tiles -= each
 
 
-cdef void one_block(const Product *p, real *slivers) noexcept nogil:
-    """All chains of some columns, band after band of rows; the epilogue follows a band's last chain."""
-    cdef Product band
-    cdef Tile t
-    cdef bint packed = slivers != NULL
-    cdef int64_t bands = (p.m + MR - 1) // MR, step = 0, number, rows, i
-    cdef const real *b
+cdef inline bint is_direct(const Product *p, const Tile *t) noexcept nogil:
+    """Whether tiles can read and write c where it lies."""
+    return p.sum.column == 1 and (t.start == NULL or p.start.column == 1)
+
+
+cdef void one_band(const Product *p, Tile *t, int rows, bint packed) noexcept nogil:
+    """One chain of some rows, at most MR; t is at their first tile."""
+    cdef int width = NV if packed else widest(rows)
+    cdef int64_t tiles = p.n // (width * VL), rest = p.n - tiles * (width * VL), vectors
+    if tiles > 0:
+        run_tiles(p, t, rows, width, VL, tiles, packed)
+    if rest > 0:
+        vectors = (rest + VL - 1) // VL
+        run_tiles(p, t, rows, <int> vectors, rest - (vectors - 1) * VL, 1, packed)
+
+
+cdef void narrow_bands(const Product *p, Tile *t, int rows, int64_t bands) noexcept nogil:
+    """One chain of several bands of as many rows, each a single tile."""
+    cdef int vectors = <int> ((p.n + VL - 1) // VL)
+    t.lanes = p.n - (vectors - 1) * VL
+    t.tiles = bands
+    t.a_next = rows * t.a_row
+    t.b_next = 0
+    t.start_next = rows * t.start_row
+    t.c_next = rows * t.c_row
+    run_tile(rows, vectors, t)
+
+
+cdef inline int64_t bands_together(const Product *p, const Tile *t, int64_t rows, int64_t left, int64_t bands,
+                                   bint copied) noexcept nogil:
+    """How many bands of `rows` rows one call may compute: one, unless each is a single tile of c where it lies.
+
+    No more than the epilogue then finds in the first-level cache.
+    """
+    cdef int64_t together = 1
+    if p.n <= NR and not copied and is_direct(p, t):
+        together = max(<int64_t> 1, L1_REALS // (rows * p.n))
+        together = min(together, bands if left == rows * bands else left - (rows - 1) * bands)
+    return together
+
+
+cdef inline void place_a(const Product *p, Tile *t, int64_t i, int64_t rows, int64_t step, real *copy) noexcept nogil:
+    """Points the tiles at a's part for some rows and the chain that begins at `step`, copied unless copy is NULL."""
+    cdef const real *a = p.a.data + i * p.a.row + step * p.a.column
+    t.a = a
     t.a_row = p.a.row
     t.a_step = p.a.column
-    t.tiles = 1
-    t.b_next = 0
-    t.b_step = NR if packed else p.b.row
+    if copy == NULL:
+        return
+    t.a = copy
+    if p.a.row == 1:
+        t.a_step = BAND_STEP
+        copy_rows(copy, BAND_STEP, a, p.a.column, t.k, rows)
+    else:
+        t.a_row = BAND_ROW
+        copy_rows(copy, BAND_ROW, a, p.a.row, rows, t.k)
+
+
+cdef void one_chain(const Product *p, Tile *t, int64_t step, bint packed, real *copy) noexcept nogil:
+    """The chain that begins at `step`, band after band; t.b is in place. The epilogue follows a band's last chain."""
+    cdef int64_t bands = (p.m + MR - 1) // MR, i = 0, rows, together
+    cdef const real *b = t.b
+    t.start = NULL
+    t.start_row = p.start.row
+    t.c_row = p.sum.row
+    while bands > 0:
+        rows = (p.m - i + bands - 1) // bands  # the bands that are left share the rows that are left
+        place_a(p, t, i, rows, step, copy)
+        t.b = b
+        t.c = p.sum.data + i * p.sum.row
+        if p.start.data != NULL and not t.add:
+            t.start = p.start.data + i * p.start.row
+        together = bands_together(p, t, rows, p.m - i, bands, copy != NULL)
+        if together > 1:
+            narrow_bands(p, t, <int> rows, together)
+        else:
+            one_band(p, t, <int> rows, packed)
+        if p.epilogue != NO_EPILOGUE and step + t.k == p.k:
+            finish(p, i, rows * together)
+        i += rows * together
+        bands -= together
+
+
+cdef void one_block(const Product *p, real *slivers, real *copy) noexcept nogil:
+    """All chains of some columns. `slivers` is where b is packed, `copy` where bands of a are copied to; NULL: they
+    are read where they lie."""
+    cdef Tile t
+    cdef int64_t step = 0
     t.add = False
+    t.b_step = p.b.row if slivers == NULL else NR
     while True:
         t.k = chain_length(p.k - step)
-        b = p.b.data + step * p.b.row
-        if packed:
-            pack_slivers(slivers, b, p.b.row, p.b.column, t.k, p.n)
-            b = slivers
-        i = 0
-        for number in range(bands):
-            rows = p.m // bands + (number < p.m % bands)
-            band = p[0]
-            narrow(&band, i, rows, 0, p.n)
-            if t.add:
-                band.start.data = NULL
-            t.a = band.a.data + step * p.a.column
-            one_band(&band, &t, rows, b, packed)
-            if step + t.k == p.k:
-                finish(&band)
-            i += rows
-        step += t.k
+        t.b = p.b.data + step * p.b.row
+        if slivers != NULL:
+            read_slivers(slivers, t.b, p.b.row, p.b.column, t.k, p.n)
+            t.b = slivers
+        one_chain(p, &t, step, slivers != NULL, copy)
         t.add = True
+        step += t.k
         if step >= p.k:
             return
 
 
 cdef void solve(Product *p, char *scratch) noexcept nogil:
     """One thread's product, block after block of columns."""
-    cdef real stack[STACK_REALS]
+    cdef vf stack[STACK_VECTORS]
+    cdef real *copy = NULL
     cdef real *slivers = NULL
     cdef Product block
     cdef int64_t columns = block_columns(p.k), j = 0
     if p.n == 1:
         p.b.column = p.start.column = p.sum.column = p.c.column = p.aux.column = 1
-    if worth_packing(p):
-        slivers = <real *> scratch
-        if min(columns, (p.n + NR - 1) // NR * NR) * chain_length(p.k) <= STACK_REALS:
-            slivers = stack
+    if packs_a(p):
+        copy = <real *> scratch
+    if packs_b(p):
+        slivers = <real *> scratch + BAND_REALS
+        if sliver_reals(p.n, p.k) <= STACK_REALS:
+            slivers = <real *> stack
+    if p.n <= columns:
+        one_block(p, slivers, copy)
+        return
     while j < p.n:
         block = p[0]
         narrow(&block, 0, p.m, j, min(columns, p.n - j))
-        one_block(&block, slivers)
+        one_block(&block, slivers, copy)
         j += columns
 
 
@@ -295,25 +386,29 @@ cdef void apply_strided(const Product *p, real *c, const real *sum, const real *
         if aux != NULL:
             read_block(others, 0, aux + j * p.aux.column, 0, p.aux.column, 1, n)
         apply_run(p, sums, sums, others, n)
-        scatter(c + j * p.c.column, 0, p.c.column, sums, 0, 1, n)
+        write_block(c + j * p.c.column, 0, p.c.column, sums, 0, 1, n)
         j += n
 
 
-cdef void finish(const Product *p) noexcept nogil:
-    """The epilogue on a band of finished rows, while they are in the first-level cache."""
-    cdef int64_t i
+cdef void finish(const Product *p, int64_t i, int64_t rows) noexcept nogil:
+    """The epilogue on some finished rows, while they are in the first-level cache."""
+    cdef real *c = p.c.data + i * p.c.row
+    cdef const real *sum = p.sum.data + i * p.sum.row
+    cdef const real *aux = NULL
     cdef bint contiguous = p.c.column == 1 and p.sum.column == 1 and (p.aux.data == NULL or p.aux.column == 1)
-    cdef const real *aux = p.aux.data
-    if p.epilogue == NO_EPILOGUE:
-        return
+    cdef int64_t row
+    if p.aux.data != NULL:
+        aux = p.aux.data + i * p.aux.row
     if contiguous and p.c.row == p.n and p.sum.row == p.n and (aux == NULL or p.aux.row == p.n):
-        apply_run(p, p.c.data, p.sum.data, aux, p.m * p.n)
+        apply_run(p, c, sum, aux, rows * p.n)
         return
-    for i in range(p.m):
+    for row in range(rows):
         if contiguous:
-            apply_run(p, p.c.data + i * p.c.row, p.sum.data + i * p.sum.row, aux, p.n)
+            apply_run(p, c, sum, aux, p.n)
         else:
-            apply_strided(p, p.c.data + i * p.c.row, p.sum.data + i * p.sum.row, aux)
+            apply_strided(p, c, sum, aux)
+        c += p.c.row
+        sum += p.sum.row
         if aux != NULL:
             aux += p.aux.row
 

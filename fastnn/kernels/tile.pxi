@@ -2,12 +2,11 @@
 
 
 cdef struct Tile:
-    # One tile, or several side by side.
+    # One tile, or several in a line: along a row of tiles or down a column.
     const real *a          # element (row, step) lies at a + row * a_row + step * a_step
     int64_t a_row, a_step
     const real *b          # element (step, column) lies at b + step * b_step + column
     int64_t b_step
-    int64_t b_next         # from one tile's columns of b to the next one's
     int64_t k
     const real *start      # what the chain starts from, rows start_row apart; NULL: from zero
     int64_t start_row
@@ -15,7 +14,8 @@ cdef struct Tile:
     int64_t c_row
     bint add               # the chain is added to c instead of replacing it
     int64_t lanes          # columns in a tile's last vector
-    int64_t tiles          # how many
+    int64_t tiles          # how many, and how far each pointer is from one to the next
+    int64_t a_next, b_next, start_next, c_next
 
 
 cdef inline void tile(int rows, int vectors, bint masked, const Tile *t) noexcept nogil:
@@ -39,14 +39,19 @@ cdef inline void tile(int rows, int vectors, bint masked, const Tile *t) noexcep
             for v in range(vectors):
                 acc[r][v] = vsplat(0)
         if t.start != NULL:
-            start = t.start + number * vectors * VL
+            start = t.start + number * t.start_next
             for r in range(rows):
                 for v in range(whole):
                     acc[r][v] = vload(start + v * VL)
                 if masked:
                     acc[r][last] = vload_part(start + last * VL, lanes)
                 start += t.start_row
-        at = t.a
+        c = t.c + number * t.c_next
+        if t.add:
+            for r in range(rows):
+                for v in range(vectors):
+                    vprefetch(c + r * t.c_row + v * VL)
+        at = t.a + number * t.a_next
         bt = t.b + number * t.b_next
         for step in range(t.k):
             for v in range(whole):
@@ -59,7 +64,6 @@ cdef inline void tile(int rows, int vectors, bint masked, const Tile *t) noexcep
                     acc[r][v] = vfma(x, b[v], acc[r][v])
             at += a_step
             bt += b_step
-        c = t.c + number * vectors * VL
         if t.add:
             for r in range(rows):
                 for v in range(whole):

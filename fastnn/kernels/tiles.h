@@ -35,7 +35,17 @@
 #define VL (VBYTES / (REAL_BITS / 8)) /* elements in a vector */
 #define NR (NV * VL)                  /* columns of a tile */
 #define TILE_VECTORS 8                /* vectors in a row of the widest tile, which has one row */
-#define BLOCK_REALS (524288 / (REAL_BITS / 8)) /* numbers of a packed block: half of a second-level cache of 1 MB */
+
+/* How much of a product's operands is copied, and when. Sizes are numbers.                                        */
+#define BLOCK_REALS (1048576 / (REAL_BITS / 8)) /* a block of b: half of a second-level cache of 1 MB */
+#define STACK_VECTORS (16384 / VBYTES)         /* blocks up to this size are packed on the stack */
+#define STACK_REALS (STACK_VECTORS * VL)
+#define L1_REALS (16384 / (REAL_BITS / 8))     /* half of the smallest first-level cache */
+#define PACKING_ROWS 256                        /* b is packed where this many rows use a block ... */
+#define PACKING_REALS (65536 / (REAL_BITS / 8)) /* ... of more than this */
+#define BAND_STEP ((MR + VL - 1) / VL * VL)    /* from one step of a copied band of a to the next ... */
+#define BAND_ROW (KCHAIN + VL)                 /* ... or from one row to the next: no two share a set of the cache */
+#define BAND_REALS (MR * BAND_ROW > KCHAIN * BAND_STEP ? MR * BAND_ROW : KCHAIN * BAND_STEP)
 
 /* One order of arithmetic. These are the same at every level and every thread count: they define the result.       */
 enum {

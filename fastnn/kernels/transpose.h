@@ -87,4 +87,23 @@ VINLINE void vtranspose(vf x[VL]) {
     }
 }
 
+/* A whole square from memory to memory: to[i, j] = x[j, i], rows contiguous in both. Never inlined: among the loops of
+ * its callers the compiler runs out of registers.                                                                 */
+static __attribute__((noinline)) void transpose_square(real *to, int64_t to_row, const real *x, int64_t x_row) {
+    vf square[VL];
+    for (int i = 0; i < VL; i++) square[i] = vload(x + i * x_row);
+    vtranspose(square);
+    for (int i = 0; i < VL; i++) vstore(to + i * to_row, square[i]);
+}
+
+/* Its part of `rows` rows and `columns` columns, neither more than VL. */
+static __attribute__((noinline)) void transpose_part(real *to, int64_t to_row, const real *x, int64_t x_row,
+                                                     int64_t rows, int64_t columns) {
+    vf square[VL];
+    for (int i = 0; i < VL; i++) square[i] = vsplat(0);
+    for (int64_t i = 0; i < columns; i++) square[i] = vload_part(x + i * x_row, rows);
+    vtranspose(square);
+    for (int64_t i = 0; i < rows; i++) vstore_part(to + i * to_row, square[i], columns);
+}
+
 #endif

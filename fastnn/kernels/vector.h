@@ -68,6 +68,7 @@ typedef real vf_unaligned __attribute__((vector_size(VBYTES), aligned(REAL_BITS 
 #define VINLINE static inline __attribute__((always_inline))
 
 VINLINE vf vload(const real *p) { return (vf)*(const vf_unaligned *)p; }
+VINLINE void vprefetch(const real *p) { __builtin_prefetch(p); }
 VINLINE void vstore(real *p, vf x) { *(vf_unaligned *)p = x; }
 VINLINE vf vsplat(real x) { return x - (vf){0}; } /* x - 0 is x for every x, -0 included */
 VINLINE vi vbits(vf x) { return (vi)x; }
