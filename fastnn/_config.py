@@ -37,6 +37,29 @@ class Configurable:
             raise TypeError(f"the name {key} is taken by {known.__module__}: rename the class")
         Configurable._table[key] = cls
 
+    # Written once here, for they are the same for all: a frozen dataclass would compile its own, at every import.
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in self.__dict__ and not name.startswith("_"):
+            raise dataclasses.FrozenInstanceError(f"{type(self).__name__}.{name} cannot be changed: make another")
+        object.__setattr__(self, name, value)
+
+    def __delattr__(self, name: str) -> None:
+        raise dataclasses.FrozenInstanceError(f"{type(self).__name__}.{name} cannot be deleted")
+
+    def _values(self) -> tuple[Any, ...]:
+        return tuple(getattr(self, each.name) for each in dataclasses.fields(self) if each.compare)  # type: ignore[arg-type]
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and self._values() == other._values()
+
+    def __hash__(self) -> int:
+        return hash((type(self), self._values()))
+
+    def __repr__(self) -> str:
+        shown = [each.name for each in dataclasses.fields(self) if each.repr]  # type: ignore[arg-type]
+        return f"{type(self).__name__}({', '.join(f'{name}={getattr(self, name)!r}' for name in shown)})"
+
     def config(self) -> dict[str, Any]:
         """The object as plain data: {"type": "Family.Class", argument: value, ...}; see `from_config`."""
         arguments = [each.name for each in dataclasses.fields(self) if each.init]  # type: ignore[arg-type]

@@ -22,7 +22,7 @@ Distribution = Literal["uniform", "normal"]
 
 
 class Initializer(Configurable):
-    """Base of all initializers: derive a frozen dataclass from it and write `sample` to add your own."""
+    """Base of all initializers: derive a dataclass from it and write `sample` to add your own."""
 
     def __call__(self, shape: Shape, rng: np.random.Generator) -> Values:
         """First values of a parameter, drawn from `rng` alone: the same generator state gives the same bits.
@@ -62,7 +62,7 @@ def fans(shape: Shape, owner: str = "fans") -> tuple[int, int]:
     return taps * shape[-2], taps * shape[-1]
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class _VarianceScaling(Initializer):
     """Mean zero and a variance that follows from the fans."""
 
@@ -85,7 +85,7 @@ class _VarianceScaling(Initializer):
         return rng.uniform(-limit, limit, shape)
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Glorot(_VarianceScaling):
     """Variance 2 / (fan_in + fan_out): keeps signals and gradients of tanh-like units alive.
 
@@ -99,7 +99,7 @@ class Glorot(_VarianceScaling):
         return 2.0 / (fan_in + fan_out)
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class He(_VarianceScaling):
     """Variance 2 / fan_in: ReLU silences half of its inputs, twice the variance makes up for it.
 
@@ -111,7 +111,7 @@ class He(_VarianceScaling):
         return 2.0 / fan_in
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class LeCun(_VarianceScaling):
     """Variance 1 / fan_in: a neuron's sum varies as much as its inputs do.
 
@@ -123,7 +123,7 @@ class LeCun(_VarianceScaling):
         return 1.0 / fan_in
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Nielsen(Initializer):
     """Normal with standard deviation 1 / sqrt(fan_in); the book's biases are `Normal(0, 1)`.
 
@@ -136,7 +136,7 @@ class Nielsen(Initializer):
         return rng.normal(0.0, 1.0 / math.sqrt(max(fan_in, 1)), shape)
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Orthogonal(Initializer):
     """Orthonormal columns (rows, if there are fewer of them) times `gain`: no signal grows or shrinks.
 
@@ -162,7 +162,7 @@ class Orthogonal(Initializer):
         return (q if rows >= columns else q.T).reshape(shape)
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Normal(Initializer):
     """Independent normal values."""
 
@@ -178,7 +178,7 @@ class Normal(Initializer):
         return rng.normal(self.mean, self.std, shape)
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Uniform(Initializer):
     """Independent values, uniform in [low, high)."""
 
@@ -196,7 +196,7 @@ class Uniform(Initializer):
         return rng.uniform(self.low, self.high, shape)
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Constant(Initializer):
     """One number everywhere, or given values: an array (kept as nested tuples) that broadcasts to the shape."""
 
@@ -218,7 +218,7 @@ class Constant(Initializer):
             raise ValueError(f"Constant: value of shape {np.shape(self.value)} does not fit shape {shape}") from None
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Zeros(Initializer):
     """Zero everywhere."""
 
@@ -227,7 +227,7 @@ class Zeros(Initializer):
         return np.zeros(shape)
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Ones(Initializer):
     """One everywhere."""
 

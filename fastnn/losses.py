@@ -15,7 +15,7 @@ from fastnn._config import Configurable
 from fastnn.graph.tensor import Tensor
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Loss(Configurable):
     """Base class: `loss(prediction, target, weights)` records operations and returns a symbolic number.
 
@@ -39,7 +39,7 @@ class Loss(Configurable):
         raise NotImplementedError
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class CrossEntropy(Loss):
     """Softmax cross-entropy from logits (..., classes): mean over rows of -log softmax(z)[label].
 
@@ -63,7 +63,7 @@ class CrossEntropy(Loss):
         return ops.cross_entropy(prediction, target, weights=weights, label_smoothing=self.label_smoothing)
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class BinaryCrossEntropy(Loss):
     """Sigmoid cross-entropy from logits, against targets between 0 and 1: mean over all elements.
 
@@ -86,7 +86,7 @@ class BinaryCrossEntropy(Loss):
         return ops.binary_cross_entropy(prediction, target, weights=weights, label_smoothing=self.label_smoothing)
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Quadratic(Loss):
     """Half the sum of squared differences over the outputs, mean over the batch (Nielsen's quadratic cost)."""
 
@@ -95,7 +95,7 @@ class Quadratic(Loss):
         return ops.quadratic(prediction, target, weights=weights)
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class MeanSquaredError(Loss):
     """The mean over all elements of the squared difference."""
 
@@ -104,7 +104,7 @@ class MeanSquaredError(Loss):
         return ops.mean_squared_error(prediction, target, weights=weights)
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class MeanAbsoluteError(Loss):
     """The mean over all elements of the absolute difference."""
 
@@ -113,7 +113,7 @@ class MeanAbsoluteError(Loss):
         return ops.mean_absolute_error(prediction, target, weights=weights)
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Huber(Loss):
     """Quadratic for differences up to delta, linear beyond (Huber, 1964): mean over all elements.
 
@@ -133,7 +133,7 @@ class Huber(Loss):
         return ops.huber(prediction, target, weights=weights, delta=self.delta)
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Hinge(Loss):
     """max(0, 1 - t p) for targets of -1 and +1: mean over all elements."""
 
@@ -144,7 +144,7 @@ class Hinge(Loss):
         return ops.hinge(prediction, target, weights=weights)
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Rosenblatt(Loss):
     """Rosenblatt's rule for perceptrons (1958): w += rate * (t - y) x, for step units and targets of 0 and 1.
 
@@ -171,7 +171,7 @@ class Rosenblatt(Loss):
         return ops.perceptron(before, target, weights=weights)
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Custom(Loss):
     """A function `(prediction, target) -> symbolic number` in a Loss's clothes; sample weights are not supported."""
 

@@ -19,7 +19,7 @@ from fastnn._config import Configurable
 from fastnn.graph.tensor import Tensor
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(eq=False, repr=False, kw_only=True)
 class _Options:
     """What all optimizers share.
 
@@ -42,7 +42,7 @@ class _Options:
     clip_norm: float | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Optimizer(_Options, Configurable):
     """Base class of the optimizers.
 
@@ -122,7 +122,7 @@ class Optimizer(_Options, Configurable):
             self.learning_rate.restore(state)
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class SGD(Optimizer):
     """Stochastic gradient descent: w -= rate * g; with momentum v = momentum v + (1 - dampening) g, w -= rate * v.
 
@@ -157,7 +157,7 @@ class SGD(Optimizer):
         return {"momentum": self.momentum, "dampening": self.dampening} if self.momentum else {}
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class RMSprop(Optimizer):
     """s = alpha s + (1 - alpha) g²; w -= rate * g / (sqrt(s) + eps) (Hinton, 2012)."""
 
@@ -180,7 +180,7 @@ class RMSprop(Optimizer):
         return {"alpha": self.alpha, "eps": self.eps}
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Adagrad(Optimizer):
     """s = s + g²; w -= rate * g / (sqrt(s) + eps) (Duchi et al., 2011)."""
 
@@ -201,7 +201,7 @@ class Adagrad(Optimizer):
         return {"eps": self.eps}
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Adam(Optimizer):
     """Adam (Kingma and Ba, 2015), with bias correction.
 
@@ -239,7 +239,7 @@ class Adam(Optimizer):
         return {"beta1": self.beta1, "beta2": self.beta2, "eps": self.eps}
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class AdamW(Adam):
     """Adam with decoupled weight decay: w -= rate * weight_decay * w (Loshchilov and Hutter, 2019)."""
 
@@ -247,7 +247,7 @@ class AdamW(Adam):
     rule: ClassVar[str] = "adamw"
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Rosenblatt(SGD):
     """Rosenblatt's rule for perceptrons (1958): w += rate * (t - y) x, for step units and targets of 0 and 1.
 

@@ -6,10 +6,8 @@ checksum over all of it, header included, tells a damaged one.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -46,7 +44,7 @@ def write(path: Any, arrays: Mapping[str, NDArray[Any]], description: Mapping[st
         raise IsADirectoryError(f"cannot save to {str(target)!r}: it is a directory")
     if not target.parent.is_dir():
         raise FileNotFoundError(f"cannot save to {str(target)!r}: there is no directory {str(target.parent)!r}")
-    beside = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
+    beside = target.with_name(f".{target.name}.{os.urandom(4).hex()}.part")
     try:
         with open(beside, "xb") as file:
             for part in _signed(content):
@@ -110,7 +108,9 @@ def _header_size(content: bytes) -> int:
 def _signed(content: bytes) -> tuple[bytes, memoryview]:
     """Header and data, with the checksum of both in its place in the header."""
     size = _header_size(content)
-    digest = hashlib.sha256(content).hexdigest()
+    from hashlib import sha256
+
+    digest = sha256(content).hexdigest()
     return content[:size].replace(_signature(UNSIGNED), _signature(digest), 1), memoryview(content)[size:]
 
 
@@ -118,7 +118,9 @@ def _check_signature(content: bytes, digest: str) -> None:
     """Refuses contents whose checksum, taken with zeros in its own place, is another: nothing else goes unnoticed."""
     size = _header_size(content)
     header = content[:size].replace(_signature(digest), _signature(UNSIGNED), 1)
-    found = hashlib.sha256(header)
+    from hashlib import sha256
+
+    found = sha256(header)
     found.update(memoryview(content)[size:])
     if found.hexdigest() != digest:
         raise ValueError("its contents do not have the checksum that they were saved with")

@@ -23,7 +23,7 @@ Rates = NDArray[np.float64]
 
 
 class Schedule(Configurable):
-    """Base of all schedules: derive a frozen dataclass from it and write `table` to add your own."""
+    """Base of all schedules: derive a dataclass from it and write `table` to add your own."""
 
     def __call__(self, steps: ArrayLike) -> Rates:
         """The learning rates of the given steps (whole numbers from 0), float64, in the shape of `steps`.
@@ -50,7 +50,7 @@ class Schedule(Configurable):
         number(type(self).__name__, name, value, low=0.0)
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Constant(Schedule):
     """The same rate at every step."""
 
@@ -64,7 +64,7 @@ class Constant(Schedule):
         return np.full(steps.shape, self.rate, np.float64)
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class StepDecay(Schedule):
     """Multiplies the rate by `factor` after every `every` steps."""
 
@@ -82,7 +82,7 @@ class StepDecay(Schedule):
         return self.rate * np.power(float(self.factor), steps // self.every)
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Exponential(Schedule):
     """Multiplies the rate by `decay` in the course of `every` steps, a little at each."""
 
@@ -100,7 +100,7 @@ class Exponential(Schedule):
         return self.rate * np.power(float(self.decay), steps / self.every)
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Cosine(Schedule):
     """Half a cosine from `rate` at step 0 down to `final` at step `steps`, and `final` ever after.
 
@@ -121,7 +121,7 @@ class Cosine(Schedule):
         return _half_cosine(self.rate, self.final, np.minimum(steps / self.steps, 1.0))
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class WarmUp(Schedule):
     """A straight line from 0 at step 0 to the first rate of `schedule` at step `steps`; from there on, `schedule`.
 
@@ -144,7 +144,7 @@ class WarmUp(Schedule):
         return np.minimum(steps / self.steps, 1.0) * wrapped
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class OneCycle(Schedule):
     """Up by half a cosine from peak / start_divisor to `peak`, then down to almost nothing, within `steps` steps.
 
@@ -186,7 +186,7 @@ class OneCycle(Schedule):
         return np.where(steps < top, up, down)
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Piecewise(Schedule):
     """`rates[0]` before step `boundaries[0]`, `rates[1]` from there on, and so on; one rate more than boundaries."""
 

@@ -147,7 +147,7 @@ def test_a_round_trip_through_json_restores_it(initializer):
 
 
 def test_an_initializer_of_one_s_own_is_restored_too():
-    @dataclass(frozen=True)
+    @dataclass
     class Diagonal(Initializer):
         value: float
 

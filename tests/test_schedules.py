@@ -139,7 +139,7 @@ def test_numpy_numbers_go_into_a_config():
 
 
 def test_a_schedule_of_one_s_own():
-    @dataclass(frozen=True)
+    @dataclass
     class InverseRoot(Schedule):
         rate: float
 
