@@ -378,8 +378,8 @@ class Trainer:
         self._expect([*reported, *(f"validation_{name}" for name in validated)],
                      [*callbacks, self.optimizer.learning_rate])  # fmt: skip
         watchers = [each for each in callbacks if each.watches_batches]
-        self.stopping = False
         with self.network.training_lock:
+            self.stopping = False
             for each in callbacks:
                 each.on_fit_begin(self)
             try:

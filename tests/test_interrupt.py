@@ -203,12 +203,18 @@ def test_two_trainings_of_one_network_at_once_are_an_error() -> None:
     try:
         while not trainer.steps:
             time.sleep(0.001)
-        for call in (lambda: other.fit(x, y), lambda: other.step(x, y), lambda: trainer.gradients(x, y)):
+        calls = (
+            lambda: other.fit(x, y), lambda: other.step(x, y), lambda: trainer.gradients(x, y),
+            lambda: trainer.fit(x, y), lambda: trainer.network.fit(x, y, loss="cross_entropy"),
+        )  # fmt: skip
+        for call in calls:
             with pytest.raises(RuntimeError, match="is being trained already"):
                 call()
+        assert thread.is_alive()
     finally:
         trainer.stop()
         thread.join()
+    assert trainer.network.trainer is None
     assert other.steps == 0
     other.fit(x, y)
 
