@@ -141,7 +141,7 @@ cdef void run_tile(int rows, int vectors, const Tile *t) noexcept nogil:
         tile_narrow(6, vectors, t)
     elif MR >= 5 and rows == 5:
         tile_narrow(5, vectors, t)
-    elif rows == 4:
+    elif MR >= 4 and rows == 4:
         tile_narrow(4, vectors, t)
     elif rows == 3:
         tile_wide(3, vectors, t)
@@ -149,6 +149,3 @@ cdef void run_tile(int rows, int vectors, const Tile *t) noexcept nogil:
         tile_wide(2, vectors, t)
     else:
         tile_row(vectors, t)
-
-
-TILES = {"MR": MR, "NR": NR, "VL": VL, "KCHAIN": KCHAIN, "HAS_FMA": HAS_FMA}  # for the tests

@@ -18,30 +18,30 @@
 #define VBYTES 32
 #define MR 6
 #define NV 2
-#elif LEVEL == 2 /* 16 registers; without FMA a product needs one more: 8 accumulators, 2 of B, 1 of A, 2 products */
+#elif LEVEL == 2 /* 16 registers: 12 accumulators, 3 for products. A broadcast costs two instructions here: wide tiles */
 #define VBYTES 16
-#define MR 4
-#define NV 2
+#define MR 3
+#define NV 4
 #elif defined(__aarch64__) /* 32 registers */
 #define VBYTES 16
 #define MR 8
 #define NV 2
 #else
 #define VBYTES 16
-#define MR 4
-#define NV 2
+#define MR 3
+#define NV 4
 #endif
 
 #define VL (VBYTES / (REAL_BITS / 8)) /* elements in a vector */
 #define NR (NV * VL)                  /* columns of a tile */
-#define TILE_VECTORS 8                /* vectors in a row of the widest tile, which has one row */
+#define TILE_VECTORS 8                /* vectors of the widest tile, which has one row */
 
 /* How much of a product's operands is copied, and when. Sizes are numbers.                                        */
-#define BLOCK_REALS (1048576 / (REAL_BITS / 8)) /* a block of b: half of a second-level cache of 1 MB */
-#define STACK_VECTORS (16384 / VBYTES)         /* blocks up to this size are packed on the stack */
+#define BLOCK_REALS (1048576 / (REAL_BITS / 8)) /* a block of b: shared by all rows, from the second-level cache */
+#define STACK_VECTORS (16384 / VBYTES)          /* blocks up to this size are packed on the stack */
 #define STACK_REALS (STACK_VECTORS * VL)
-#define L1_REALS (16384 / (REAL_BITS / 8))     /* half of the smallest first-level cache */
-#define PACKING_ROWS 256                        /* b is packed where this many rows use a block ... */
+#define L1_REALS (16384 / (REAL_BITS / 8))      /* half of the smallest first-level cache */
+#define PACKING_ROWS (18 * MR)                  /* b is packed where this many rows use a block ... */
 #define PACKING_REALS (65536 / (REAL_BITS / 8)) /* ... of more than this */
 #define BAND_STEP ((MR + VL - 1) / VL * VL)    /* from one step of a copied band of a to the next ... */
 #define BAND_ROW (KCHAIN + VL)                 /* ... or from one row to the next: no two share a set of the cache */

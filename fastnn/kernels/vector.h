@@ -115,8 +115,31 @@ static const ireal vector_mask[2 * VL] = {
 VINLINE vf vload_part(const real *p, int64_t n) {
     return V(maskload)(p, _mm256_loadu_si256((const __m256i *)(vector_mask + VL - n)));
 }
+/* In pieces: the masked store of this level takes many cycles on some processors. */
 VINLINE void vstore_part(real *p, vf x, int64_t n) {
-    V(maskstore)(p, _mm256_loadu_si256((const __m256i *)(vector_mask + VL - n)), x);
+    if (n >= VL) {
+        vstore(p, x);
+        return;
+    }
+#if REAL_IS_DOUBLE
+    __m128d part = _mm256_castpd256_pd128(x);
+    if (n & 2) {
+        _mm_storeu_pd(p, part);
+        part = _mm256_extractf128_pd(x, 1);
+    }
+    if (n & 1) _mm_store_sd(p + (n & 2), part);
+#else
+    __m128 part = _mm256_castps256_ps128(x);
+    if (n & 4) {
+        _mm_storeu_ps(p, part);
+        part = _mm256_extractf128_ps(x, 1);
+    }
+    if (n & 2) {
+        _mm_storel_pi((__m64 *)(p + (n & 4)), part);
+        part = _mm_movehl_ps(part, part);
+    }
+    if (n & 1) _mm_store_ss(p + (n & 6), part);
+#endif
 }
 #else
 VINLINE vf vfma(vf a, vf b, vf c) {
@@ -128,11 +151,22 @@ VINLINE vf vfma(vf a, vf b, vf c) {
     return a * b + c;
 #endif
 }
+#if VL <= 4
+VINLINE vf vload_part(const real *p, int64_t n) {
+    if (n >= VL) return vload(p);
+#if VL == 4
+    if (n == 3) return (vf){p[0], p[1], p[2], 0};
+    if (n == 2) return (vf){p[0], p[1], 0, 0};
+#endif
+    return n > 0 ? (vf){p[0]} : (vf){0};
+}
+#else
 VINLINE vf vload_part(const real *p, int64_t n) {
     vf r = {0};
     for (int64_t i = 0; i < n; i++) r[i] = p[i];
     return r;
 }
+#endif
 VINLINE void vstore_part(real *p, vf x, int64_t n) {
     for (int64_t i = 0; i < n; i++) p[i] = x[i];
 }
