@@ -19,8 +19,9 @@ from setuptools.command.build_ext import build_ext
 
 KERNELS = "fastnn/kernels"
 # Contraction is off so that a fused multiply-add happens exactly where the source writes one; never -ffast-math.
-COMPILE = ["-O3", "-g0", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden", "-Wall"]
-COMPILE += ["-Wno-psabi", "-Wno-unused-function", "-Wno-unused-but-set-variable"]
+COMPILE = ["-O3", "-g0", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden"]
+COMPILE += ["-fwrapv"]  # arithmetic on the bits of a float wraps around
+COMPILE += ["-Wall", "-Wno-psabi", "-Wno-unused-function", "-Wno-unused-but-set-variable"]
 COMPILE += ["-Wno-maybe-uninitialized", "-Wno-unknown-warning-option"]  # gcc's alone, and clang's word for that
 AVX2 = ["-march=x86-64", "-mavx2", "-mfma", "-mbmi", "-mbmi2", "-mlzcnt", "-mf16c", "-mmovbe"]
 AVX512 = ["-mavx512f", "-mavx512bw", "-mavx512cd", "-mavx512dq", "-mavx512vl", "-mprefer-vector-width=512"]
