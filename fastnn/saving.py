@@ -107,8 +107,6 @@ def _header_size(content: bytes) -> int:
 
 def _signed(content: bytes) -> tuple[bytes, memoryview]:
     """Header and data, with the checksum of both in its place in the header."""
-    import hashlib  # not before: it loads a library
-
     size = _header_size(content)
     from hashlib import sha256
 
@@ -118,8 +116,6 @@ def _signed(content: bytes) -> tuple[bytes, memoryview]:
 
 def _check_signature(content: bytes, digest: str) -> None:
     """Refuses contents whose checksum, taken with zeros in its own place, is another: nothing else goes unnoticed."""
-    import hashlib
-
     size = _header_size(content)
     header = content[:size].replace(_signature(digest), _signature(UNSIGNED), 1)
     from hashlib import sha256
