@@ -107,19 +107,19 @@ def _header_size(content: bytes) -> int:
 
 def _signed(content: bytes) -> tuple[bytes, memoryview]:
     """Header and data, with the checksum of both in its place in the header."""
-    size = _header_size(content)
-    from hashlib import sha256
+    from hashlib import sha256  # not before: it loads a library
 
+    size = _header_size(content)
     digest = sha256(content).hexdigest()
     return content[:size].replace(_signature(UNSIGNED), _signature(digest), 1), memoryview(content)[size:]
 
 
 def _check_signature(content: bytes, digest: str) -> None:
     """Refuses contents whose checksum, taken with zeros in its own place, is another: nothing else goes unnoticed."""
-    size = _header_size(content)
-    header = content[:size].replace(_signature(digest), _signature(UNSIGNED), 1)
     from hashlib import sha256
 
+    size = _header_size(content)
+    header = content[:size].replace(_signature(digest), _signature(UNSIGNED), 1)
     found = sha256(header)
     found.update(memoryview(content)[size:])
     if found.hexdigest() != digest:
