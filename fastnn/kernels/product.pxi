@@ -339,6 +339,30 @@ cdef void one_block(const Product *p, real *slivers, real *copy) noexcept nogil:
             return
 
 
+cdef void few_rows(const Product *p) noexcept nogil:
+    """A product of few rows and whole vectors of b's contiguous columns, which are turned on the way."""
+    cdef Tile t
+    cdef int64_t step = 0
+    t.a_row = p.a.row
+    t.a_step = p.a.column
+    t.c_row = p.sum.row
+    t.start = p.start.data
+    t.add = False
+    if p.start.data != NULL and p.start.data != p.sum.data:
+        read_block(p.sum.data, p.sum.row, p.start.data, p.start.row, p.start.column, p.m, p.n)
+    while step == 0 or step < p.k:
+        t.k = chain_length(p.k - step)
+        t.a = p.a.data + step * p.a.column
+        t.b = p.b.data + step
+        t.c = p.sum.data
+        run_turned(<int> p.m, &t, p.n, p.b.column)
+        t.start = NULL
+        t.add = True
+        step += KCHAIN
+    if p.epilogue != NO_EPILOGUE:
+        finish(p, 0, p.m)
+
+
 cdef void solve(Product *p, char *scratch) noexcept nogil:
     """One thread's product, block after block of columns."""
     cdef vf stack[STACK_VECTORS]
@@ -348,6 +372,13 @@ cdef void solve(Product *p, char *scratch) noexcept nogil:
     cdef int64_t columns = block_columns(p.k), j = 0
     if p.n == 1:
         p.b.column = p.start.column = p.sum.column = p.c.column = p.aux.column = 1
+    if p.m <= TURNED_ROWS and p.n >= VL and p.b.row == 1 and p.b.column != 1 and p.sum.column == 1:
+        block = p[0]
+        block.n = p.n // VL * VL
+        few_rows(&block)
+        narrow(p, 0, p.m, block.n, p.n - block.n)
+        if p.n == 0:
+            return
     if packs_a(p):
         copy = <real *> scratch
     if packs_b(p):
