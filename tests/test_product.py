@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from fastnn import kernels, ops
 from fastnn.kernels import executor
+from fastnn.ops.linear import FORWARD, SLOPE
+from fastnn.program import OPERATIONS
 
 pytestmark = pytest.mark.kernel
 
@@ -208,9 +210,128 @@ def test_random_shapes(dtype: str) -> None:
 
 
 @each_dtype
+@pytest.mark.parametrize("shape", [(260, 600, 520), (300, 140, 1024)], ids=str)
+def test_packed(dtype: str, shape: tuple[int, int, int]) -> None:
+    """Rows enough to pack b in several blocks, and a where its rows would share a set of the cache."""
+    m, n, k = shape
+    rng = np.random.default_rng(14)
+    a, b = numbers(rng, m, k, dtype=dtype), numbers(rng, k, n, dtype=dtype)
+    want = reference.product(a, b)
+    for turn, n_threads in [*((turn, 1) for turn in TURNS), (TURNS[0], 2)]:
+        left, right = (np.array(a.T) if turn[0] else a), (np.array(b.T) if turn[1] else b)
+        got = run(left, right, np.full((m, n), np.nan, dtype), turn=turn, n_threads=n_threads)
+        assert_same_bits(got, want)
+
+
+@each_dtype
 def test_a_row_does_not_depend_on_its_batch(dtype: str) -> None:
     rng = np.random.default_rng(9)
     x, weight, bias = (numbers(rng, *shape, dtype=dtype) for shape in ((37, 600), (600, 45), (45,)))
     together = ops.linear(x, weight, bias)
     for row in range(37):
         assert_same_bits(ops.linear(x[row : row + 1], weight, bias), together[row : row + 1])
+
+
+def code_of(name: str, attributes: dict[str, Any]) -> int:
+    """The number that the kernels know an elementwise function by."""
+    kernel = OPERATIONS[name].kernel
+    assert kernel is not None
+    return kernel.integers(attributes)[0]
+
+
+def shapes_of_epilogues(dtype: str) -> list[tuple[int, int, int]]:
+    """One tile, many bands of one tile, several chains, few rows, exchanged sides."""
+    tiles = kernels.tiles(dtype)
+    return [(3, 5, 4), (5 * tiles["MR"] + 1, tiles["VL"] + 1, 9), (9, 3 * tiles["NR"] + 2, tiles["KCHAIN"] + 3),
+            (1, 70, 33), (70, 1, 33), (70, 2, 33)]  # fmt: skip
+
+
+@each_dtype
+@pytest.mark.parametrize("name, attributes", [("relu", {}), ("tanh", {}), ("gelu", {"approximate": False})])
+def test_activation_in_the_product(dtype: str, name: str, attributes: dict[str, Any]) -> None:
+    rng = np.random.default_rng(10)
+    function = {"relu": ops.relu, "tanh": ops.tanh, "gelu": ops.gelu}[name]
+    for m, n, k in shapes_of_epilogues(dtype):
+        a, b, bias = numbers(rng, m, k, dtype=dtype), numbers(rng, k, n, dtype=dtype), numbers(rng, n, dtype=dtype)
+        before = reference.product(a, b, bias)
+        after = function(before)
+        for turn, n_threads in itertools.product(TURNS, (1, 3)):
+            left, right = (np.array(a.T) if turn[0] else a), (np.array(b.T) if turn[1] else b)
+            options: dict[str, Any] = {"bias": bias, "turn": turn, "n_threads": n_threads}
+            options["epilogue"] = (FORWARD, code_of(name, attributes))
+            c, z = np.empty((m, n), dtype), np.empty((m, n), dtype)
+            assert_same_bits(run(left, right, c, z=z, **options), after)
+            assert_same_bits(z, before)
+            assert_same_bits(run(left, right, c, **options), after)
+            for into in layouts(c).values():
+                assert_same_bits(run(left, right, into, **options), after)
+
+
+@each_dtype
+@pytest.mark.parametrize("name", ("relu", "tanh", "square"))
+def test_slope_in_the_product(dtype: str, name: str) -> None:
+    rng = np.random.default_rng(11)
+    for m, n, k in shapes_of_epilogues(dtype):
+        a, b, aux = numbers(rng, m, k, dtype=dtype), numbers(rng, k, n, dtype=dtype), numbers(rng, m, n, dtype=dtype)
+        product = reference.product(a, b)
+        want = run_slope(name, product, aux)
+        for turn, n_threads in itertools.product(TURNS, (1, 3)):
+            left, right = (np.array(a.T) if turn[0] else a), (np.array(b.T) if turn[1] else b)
+            options: dict[str, Any] = {"turn": turn, "n_threads": n_threads}
+            options["epilogue"] = (SLOPE, code_of(f"{name}_slope", {}))
+            for there, into in zip(layouts(aux).values(), layouts(product).values(), strict=True):
+                assert_same_bits(run(left, right, into, aux=there, **options), want)
+
+
+def run_slope(name: str, dy: Array, s: Array) -> Array:
+    """The slope, dy f'(s), by the kernel that computes it alone."""
+    dx = np.empty_like(dy)
+    operation = OPERATIONS[f"{name}_slope"]
+    assert operation.kernel is not None
+    address = kernels.address(operation.kernel.name, dy.dtype.name)
+    assert executor.call(address, (dx, dy, s), 1, tuple(operation.kernel.integers({})), (), 0.0, 1) == 0
+    return dx
+
+
+@each_dtype
+def test_public_face(dtype: str) -> None:
+    rng = np.random.default_rng(12)
+    a, b, vector = numbers(rng, 4, 5, dtype=dtype), numbers(rng, 5, 3, dtype=dtype), numbers(rng, 5, dtype=dtype)
+    many = numbers(rng, 2, 3, 5, dtype=dtype)
+    tolerance = 1e-5 if dtype == "float32" else 1e-12
+    for got, want in [
+        (ops.matmul(vector, b), vector @ b),
+        (ops.matmul(a, vector), a @ vector),
+        (ops.matmul(vector, vector), vector @ vector),
+        (ops.matmul(many, b), many @ b),
+        (ops.matmul(many, many, transpose_a=True), many.reshape(-1, 5).T @ many.reshape(-1, 5)),
+        (ops.linear(a, b, b[0]), a @ b + b[0]),
+        (ops.matmul(a, b, out=np.ones((4, 3), dtype), accumulate=True), a @ b + 1),
+    ]:
+        assert np.shape(got) == np.shape(want)
+        np.testing.assert_allclose(got, want, rtol=0, atol=tolerance)
+
+
+@each_dtype
+def test_result_into_a_factor(dtype: str) -> None:
+    memory = numbers(np.random.default_rng(13), 60, 40, dtype=dtype)
+    a, b, into = memory[:40].copy(), memory[20:], memory[10:50]
+    want = reference.product(a, b.copy())
+    assert_same_bits(ops.matmul(memory[:40], b[:, ::1], out=into), want[:, :40])
+
+
+@pytest.mark.parametrize(
+    "a, b, options, words",
+    [
+        ((3, 4), (5, 6), {}, r"\(3, 4\) and \(5, 6\)"),
+        ((3, 4), (4, 6), {"transpose_b": True}, r"\(3, 4\) and \(4, 6\) transposed"),
+        ((3, 4), (2, 4, 6), {}, r"2 dimensions, got \(2, 4, 6\)"),
+        ((3, 4), (4, 6), {"bias": np.ones(5)}, r"bias must have shape \(6,\), got \(5,\)"),
+        ((3, 4), (4, 6), {"out": np.ones((3, 5))}, r"\(3, 6\).*\(3, 5\)"),
+        ((3, 4), (4, 6), {"accumulate": True}, "out"),
+        ((), (4, 6), {}, "no dimensions"),
+    ],
+)
+def test_what_does_not_fit(a: tuple[int, ...], b: tuple[int, ...], options: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        ops.matmul(np.ones(a), np.ones(b), **options)
