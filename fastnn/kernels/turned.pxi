@@ -1,5 +1,5 @@
-# Few rows times a matrix whose columns, not rows, are contiguous (a vector times a weight's transpose): each number of b
-# is used so few times that packing would cost more than the product. Squares of b are turned in registers instead.
+# Few rows times a matrix whose columns, not rows, are contiguous (a vector times a weight's transpose): each number of
+# b is used so few times that packing would cost more than the product. Squares of b are turned in registers instead.
 
 
 cdef inline void turned(int rows, int groups, const Tile *t, int64_t columns, int64_t b_column) noexcept nogil:
