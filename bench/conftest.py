@@ -5,7 +5,6 @@ from __future__ import annotations
 import pydoc
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
-from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -13,7 +12,8 @@ import pytest
 
 import fastnn
 from bench import harness
-from bench.harness import Bar, Ledger, limited, processors, words
+from bench.harness import Contestant, Work, limited, load, processors, words
+from bench.ledger import Bar, Ledger
 from bench.peak import Peak, bandwidth
 from bench.shapes import THREADS
 from fastnn import kernels, runtime
@@ -41,17 +41,31 @@ def rounds(pytestconfig: pytest.Config) -> int:
 
 
 @pytest.fixture
-def race(pytestconfig: pytest.Config, benchmark: Any, threads: int, rounds: int) -> Callable[..., None]:
-    """`race(ours, others)` times the contestants in turns, by the clock of pytest-benchmark's --benchmark-timer."""
-    benchmark.extra_info |= {"threads": threads, "level": kernels.LEVEL, "versions": _versions()}
+def race(pytestconfig: pytest.Config, benchmark: Any, threads: int, rounds: int) -> Callable[..., dict[str, Any]]:
+    """`race(work, ours, others)` times the contestants in turns and returns the row, which is the `extra_info`.
+
+    The clock is that of pytest-benchmark's --benchmark-timer.
+    """
     clock: Any = pydoc.locate(pytestconfig.getoption("benchmark_timer"))
-    return partial(harness.race, benchmark, rounds=rounds, threads=threads, clock=clock)
 
+    def run(work: Work, ours: Contestant, others: Sequence[Contestant]) -> dict[str, Any]:
+        benchmark.group = f"{work.suite}, {words(threads)}"
+        peak = Peak(threads)
+        roof = Contestant("peak", peak.run, peak.flops)
+        row = {**work.facts(), "threads": threads, "level": kernels.LEVEL, "versions": _versions(), "load": load()}
+        harness.race(benchmark, ours, [roof, *others], rounds=rounds, threads=threads, clock=clock)
+        row |= {
+            "peak_flops": 1 / roof.seconds,
+            "bytes_per_second": bandwidth(threads),
+            "seconds": {each.name: each.summary() for each in (ours, *others)},
+            "missing": {},
+            "bars": [],
+        }
+        benchmark.extra_info |= row
+        pytestconfig.stash[LEDGER].rows.append(row)
+        return row
 
-@pytest.fixture
-def ledger(pytestconfig: pytest.Config) -> Ledger:
-    """Where times are written down."""
-    return pytestconfig.stash[LEDGER]
+    return run
 
 
 @pytest.fixture
@@ -77,15 +91,11 @@ def threads(request: pytest.FixtureRequest) -> Iterator[int]:
         yield request.param
 
 
-@pytest.fixture
-def peak(threads: int) -> Peak:
-    """The machine's arithmetic at full rate, on as many threads."""
-    return Peak(threads)
-
-
 def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: dict[str, Any]) -> None:
     """Everything that a reader of the JSON needs to know about where it was made."""
+    machine_info.pop("node", None)  # the host's name is nobody's business
     machine_info["fastnn"] = runtime.config()
+    machine_info["load_at_start"] = load()
     machine_info["versions"] = _versions()
     machine_info["bytes_per_second"] = {str(n): bandwidth(n) for n in THREADS if n <= processors()}
 

@@ -2,6 +2,24 @@
 
 A race is one pytest-benchmark measurement: pytest-benchmark times our own turns, and before each of them, in its setup,
 the others take theirs. So every ratio is one of neighbours in time, on the same machine in the same mood.
+
+What a race leaves in the benchmark's `extra_info`; the report is made of nothing else, and of `machine_info`:
+
+    suite                "products", "program products", "elementwise", "training step", "inference", "scaling", "import"
+    what                 the row's name, as people write it
+    unit                 what was timed: a "product", "call", "step", "prediction" or "import"
+    dtype, threads, level, versions
+    shape                products: m, n, k, and transpose_a, transpose_b where one is turned; networks: sizes, batch, and
+                         hidden, loss, optimizer; elementwise: elements, operation, in_cache
+    series               scaling only: along "threads", "batch", "width" or "depth", and value
+    weights              networks only: how many parameters
+    flops, bytes         of one unit; bytes is the least that has to move: each operand once
+    peak_flops           multiply-adds a second, counted as two, of as many threads in the same race
+    bytes_per_second     of as many threads: from memory, or from L2 where shape.in_cache
+    seconds              by contestant, fastnn included, of one unit: best, median, spread = (median - best) / best
+    missing              by peer: why it did not take part
+    bars                 what was to be reached here: what, measured, required, unit, at_most, met
+    load                 the machine's load average (1 minute) before the race
 """
 
 from __future__ import annotations
@@ -13,12 +31,31 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from threadpoolctl import threadpool_limits
 
 PAUSE = 0.03  # seconds in which the last contestant's idle threads stop spinning and go to sleep
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a race is about: the part of `extra_info` (see above) that is known before it starts."""
+
+    suite: str
+    what: str
+    unit: str
+    shape: dict[str, Any]
+    flops: float
+    bytes: float
+    dtype: str = "float32"
+    weights: int | None = None
+    series: dict[str, Any] | None = None
+
+    def facts(self) -> dict[str, Any]:
+        """As `extra_info` has it: what does not apply is left out."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 @dataclass
@@ -53,10 +90,10 @@ class Contestant:
         """Of one unit, in the best round."""
         return min(self.times) / self.units
 
-    @property
-    def median(self) -> float:
-        """Seconds of one unit, in the median round: how noisy the machine was."""
-        return statistics.median(self.times) / self.units
+    def summary(self) -> dict[str, float]:
+        """Seconds of one unit in the best and the median round, and how far apart they are."""
+        best, median = self.seconds, statistics.median(self.times) / self.units
+        return {"best": best, "median": median, "spread": (median - best) / best}
 
 
 def race(benchmark: Any, ours: Contestant, others: Sequence[Contestant], *, rounds: int, threads: int,
@@ -110,67 +147,11 @@ def processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
 
 
+def load() -> float | None:
+    """How many programs have been running at once in the last minute, on average; None where nobody counts them."""
+    return os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+
+
 def words(threads: int) -> str:
     """1 thread, 2 threads."""
     return f"{threads} thread{'s' * (threads != 1)}"
-
-
-@dataclass(frozen=True)
-class Bar:
-    """What was to be reached, and what was."""
-
-    what: str
-    measured: float | None  # None: could not be measured here
-    required: float
-    unit: str
-    at_most: bool = False
-
-    @property
-    def met(self) -> bool | None:
-        """Whether it was reached; None if not measured."""
-        if self.measured is None:
-            return None
-        return self.measured <= self.required if self.at_most else self.measured >= self.required
-
-
-@dataclass(frozen=True)
-class Row:
-    """A line of the table of times: microseconds a step or product, by contestant."""
-
-    what: str
-    threads: int
-    microseconds: dict[str, float]
-    share_of_peak: float
-
-
-@dataclass
-class Ledger:
-    """What the session has found out."""
-
-    bars: list[Bar] = field(default_factory=list)
-    rows: list[Row] = field(default_factory=list)
-
-    def lines(self) -> list[str]:
-        """Both tables, as text."""
-        return [*self._time_lines(), "", *self._bar_lines()]
-
-    def _time_lines(self) -> list[str]:
-        names = list(dict.fromkeys(name for row in self.rows for name in row.microseconds))
-        width = max((len(row.what) for row in self.rows), default=0)
-        lines = [f"{'microseconds, best round':<{width}}  threads" + "".join(f"{name:>10}" for name in names)
-                 + "  of FMA peak"] if self.rows else []  # fmt: skip
-        for row in self.rows:
-            times = "".join(f"{row.microseconds[name]:>10.2f}" if name in row.microseconds else f"{'-':>10}"
-                            for name in names)  # fmt: skip
-            lines.append(f"{row.what:<{width}}  {row.threads:>7}{times}  {row.share_of_peak:>11.0%}")
-        return lines
-
-    def _bar_lines(self) -> list[str]:
-        width = max((len(bar.what) for bar in self.bars), default=0)
-        words = {True: "met", False: "MISSED", None: "not measured"}
-        lines = [f"{'bar':<{width}}  {'measured':>10}  {'required':>13}"] if self.bars else []
-        for bar in self.bars:
-            measured = "-" if bar.measured is None else f"{bar.measured:.3g} {bar.unit}"
-            required = f"{'<=' if bar.at_most else '>='} {bar.required:g} {bar.unit}"
-            lines.append(f"{bar.what:<{width}}  {measured:>10}  {required:>13}  {words[bar.met]}")
-        return lines

@@ -62,6 +62,7 @@ class Peak:
         return int(self._library.multiply_adds(STEPS, 0.999, 0.001, ctypes.byref(ctypes.c_float())))
 
 
+@cache
 def bandwidth(threads: int, rounds: int = 5) -> float:
     """Bytes a second of a triad (two reads, one write) on arrays that no cache holds: the best of some rounds."""
     a, b, c = (np.ones(TRIAD, np.float32) for _ in range(3))

@@ -9,6 +9,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.harness import Work
+
 
 @dataclass(frozen=True)
 class ProductShape:
@@ -33,6 +35,11 @@ class ProductShape:
     def repeats(self) -> int:
         """Products in one turn: a millisecond or two."""
         return max(1, 200_000_000 // self.flops)
+
+    def work(self, suite: str) -> Work:
+        """What is timed."""
+        moved = 4 * (self.m * self.k + self.k * self.n + self.m * self.n)
+        return Work(suite, self.name, "product", {"m": self.m, "n": self.n, "k": self.k}, self.flops, moved)
 
 
 @dataclass(frozen=True)
@@ -94,6 +101,17 @@ class NetworkShape:
         """Of a step's products: forward, weight gradient, and input gradient except for the first layer."""
         pairs = list(itertools.pairwise(self.sizes))
         return 2 * self.batch * (3 * sum(a * b for a, b in pairs) - pairs[0][0] * pairs[0][1])
+
+    @property
+    def weights(self) -> int:
+        """How many parameters it has."""
+        return sum(a * b + b for a, b in itertools.pairwise(self.sizes))
+
+    def work(self, suite: str, unit: str) -> Work:
+        """What is timed. The least that a step moves: weights in and out, a batch of inputs and of targets."""
+        moved = 4 * (2 * self.weights + self.batch * (self.sizes[0] + self.sizes[-1]))
+        shape = {"sizes": list(self.sizes), "batch": self.batch, "hidden": self.hidden, "loss": self.loss}
+        return Work(suite, self.name, unit, {**shape, "optimizer": "sgd"}, self.flops, moved, weights=self.weights)
 
     @cached_property
     def data(self) -> Data:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import fastnn
-from bench.harness import Bar
+from bench.ledger import Bar
 from bench.shapes import IMPORT_MILLISECONDS
 
 HOME = str(Path(fastnn.__file__).resolve().parents[1])  # found from there, installed or not

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 
 from bench import peers, tolerances
-from bench.harness import Bar, Contestant, Ledger, Row, words
-from bench.peak import Peak
+from bench.harness import Contestant
+from bench.ledger import Bar
 from bench.peers import fastnn as ours
 from bench.shapes import PRODUCTS, ProductShape
 
 
 @pytest.mark.parametrize("shape", PRODUCTS, ids=lambda shape: shape.name)
-def test_product(shape: ProductShape, threads: int, peak: Peak, race: Callable[..., None], ledger: Ledger,
-                 judge: Callable[..., None], benchmark: Any) -> None:  # fmt: skip
+def test_product(shape: ProductShape, threads: int, race: Callable[..., dict[str, Any]],
+                 judge: Callable[..., None]) -> None:  # fmt: skip
     rng = np.random.default_rng(0)
     a = rng.standard_normal((shape.m, shape.k), dtype=np.float32)
     b = rng.standard_normal((shape.k, shape.n), dtype=np.float32)
@@ -26,15 +26,7 @@ def test_product(shape: ProductShape, threads: int, peak: Peak, race: Callable[.
         run = peer.product(a, b, shape.repeats)
         tolerances.check_product(run(), a, b, peer.NAME)
         contestants.append(Contestant(peer.NAME, run, shape.repeats))
-    roof = Contestant("peak", peak.run, peak.flops / shape.flops)
-    benchmark.group = f"product, {words(threads)}"
-    race(contestants[0], [roof, *contestants[1:]])
-
-    share = roof.seconds / contestants[0].seconds
-    times = {each.name: each.seconds * 1e6 for each in contestants}
-    ledger.rows.append(Row(f"product {shape.name}", threads, times, share))
-    benchmark.extra_info |= {"shape": shape.name, "flops": shape.flops, "microseconds": times,
-                             "median_microseconds": {each.name: each.median * 1e6 for each in contestants},
-                             "share_of_peak": share, "peak_flops_per_second": shape.flops / roof.seconds}  # fmt: skip
+    row = race(shape.work("program products"), contestants[0], contestants[1:])
     if threads == 1 and shape.share_of_peak is not None:
+        share = row["flops"] / row["seconds"][ours.NAME]["best"] / row["peak_flops"]
         judge([Bar(f"product {shape.name}: share of the FMA peak", 100 * share, 100 * shape.share_of_peak, "%")])

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from bench import peers, tolerances
-from bench.harness import Bar, Contestant, Ledger, Row, words
-from bench.peak import Peak
+from bench.harness import Contestant, words
+from bench.ledger import Bar
 from bench.peers import fastnn as ours
 from bench.shapes import NETWORKS, NetworkShape
 
@@ -52,30 +52,18 @@ def compared(shape: NetworkShape) -> tuple[ours.Training, list[Any]]:
 
 
 @pytest.mark.parametrize("shape", NETWORKS, ids=lambda shape: shape.name)
-def test_training_step(shape: NetworkShape, threads: int, peak: Peak, race: Callable[..., None], ledger: Ledger,
-                       judge: Callable[..., None], benchmark: Any) -> None:  # fmt: skip
+def test_training_step(shape: NetworkShape, threads: int, race: Callable[..., dict[str, Any]],
+                       judge: Callable[..., None]) -> None:  # fmt: skip
     mine, others = compared(shape)
-    contestants = [Contestant(ours.NAME, lambda: mine.fit(shape.steps), shape.steps)]
+    contestants = []
     for module, other in zip(peers.available(), others, strict=True):
         laps = Laps(other, shape)
         contestants.append(Contestant(module.NAME, laps.turn, laps.steps))
-    roof = Contestant("peak", peak.run, peak.flops / shape.flops)
-    benchmark.group = f"training step, {words(threads)}"
-    race(contestants[0], [roof, *contestants[1:]])
+    epoch = Contestant(ours.NAME, lambda: mine.fit(shape.steps), shape.steps)
+    row = race(shape.work("training step", "step"), epoch, contestants)
     for training in (mine, *others):
         assert all(np.isfinite(w).all() for w in training.weights()), f"{training.__module__}: training diverged"
-
-    seconds = {each.name: each.seconds for each in contestants}
-    times = {name: value * 1e6 for name, value in seconds.items()}
-    share = roof.seconds / seconds[ours.NAME]
-    ledger.rows.append(Row(shape.name, threads, times, share))
-    benchmark.extra_info |= {
-        "shape": shape.name, "flops": shape.flops, "steps": shape.steps, "microseconds": times,
-        "median_microseconds": {each.name: each.median * 1e6 for each in contestants},
-        "ratios": {name: value / seconds[ours.NAME] for name, value in seconds.items()}, "share_of_peak": share,
-        "peak_flops_per_second": shape.flops / roof.seconds,
-    }  # fmt: skip
-    judge(bars(shape, words(threads), seconds))
+    judge(bars(shape, words(threads), {name: each["best"] for name, each in row["seconds"].items()}))
 
 
 def bars(shape: NetworkShape, threads: str, seconds: dict[str, float]) -> list[Bar]:

@@ -1,0 +1,60 @@
+"""What a session has found out, and how it is printed at its end: a table of times and one of bars."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Bar:
+    """What was to be reached, and what was."""
+
+    what: str
+    measured: float | None  # None: could not be measured here
+    required: float
+    unit: str
+    at_most: bool = False
+
+    @property
+    def met(self) -> bool | None:
+        """Whether it was reached; None if not measured."""
+        if self.measured is None:
+            return None
+        return self.measured <= self.required if self.at_most else self.measured >= self.required
+
+
+@dataclass
+class Ledger:
+    """Rows are the `extra_info` of races, as bench/harness.py describes it."""
+
+    bars: list[Bar] = field(default_factory=list)
+    rows: list[Mapping[str, Any]] = field(default_factory=list)
+
+    def lines(self) -> list[str]:
+        """Both tables, as text."""
+        return [*self._time_lines(), "", *self._bar_lines()]
+
+    def _time_lines(self) -> list[str]:
+        names = list(dict.fromkeys(name for row in self.rows for name in row["seconds"]))
+        width = max((len(row["what"]) for row in self.rows), default=0)
+        heads = "".join(f"{name:>14}" for name in names)
+        lines = [f"{'microseconds, best round':<{width}}  threads{heads}  of FMA peak"] if self.rows else []
+        for row in self.rows:
+            seconds = row["seconds"]
+            times = "".join(f"{1e6 * seconds[name]['best']:>14.2f}" if name in seconds else f"{'-':>14}"
+                            for name in names)  # fmt: skip
+            share = row["flops"] / seconds["fastnn"]["best"] / row["peak_flops"]
+            lines.append(f"{row['what']:<{width}}  {row['threads']:>7}{times}  {share:>11.0%}")
+        return lines
+
+    def _bar_lines(self) -> list[str]:
+        width = max((len(bar.what) for bar in self.bars), default=0)
+        words = {True: "met", False: "MISSED", None: "not measured"}
+        lines = [f"{'bar':<{width}}  {'measured':>10}  {'required':>13}"] if self.bars else []
+        for bar in self.bars:
+            measured = "-" if bar.measured is None else f"{bar.measured:.3g} {bar.unit}"
+            required = f"{'<=' if bar.at_most else '>='} {bar.required:g} {bar.unit}"
+            lines.append(f"{bar.what:<{width}}  {measured:>10}  {required:>13}  {words[bar.met]}")
+        return lines
