@@ -5,11 +5,12 @@ the others take theirs. So every ratio is one of neighbours in time, on the same
 
 What a race leaves in the benchmark's `extra_info`; the report is made of nothing else, and of `machine_info`:
 
-    suite                "products", "program products", "elementwise", "training step", "inference", "scaling", "import"
+    suite                "products", "program products", "elementwise", "training step", "inference", "scaling" or
+                         "import"
     what                 the row's name, as people write it
     unit                 what was timed: a "product", "call", "step", "prediction" or "import"
     dtype, threads, level, versions
-    shape                products: m, n, k, and transpose_a, transpose_b where one is turned; networks: sizes, batch, and
+    shape                products: m, n, k, and transpose_a, transpose_b where one is turned; networks: sizes, batch,
                          hidden, loss, optimizer; elementwise: elements, operation, in_cache
     series               scaling only: along "threads", "batch", "width" or "depth", and value
     weights              networks only: how many parameters
