@@ -1,11 +1,11 @@
-# make demo | test | lint | bench | clean. Each sets up what it needs in .venv, with the python3 that it finds.
+# make demo | test | lint | bench | report | report-full | clean. Each sets up what it needs in .venv, with the python3 that it finds.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 export PATH := $(abspath $(BIN)):$(PATH)
 SOURCES := pyproject.toml setup.py $(wildcard fastnn/kernels/*.[hp]* fastnn/kernels/levels/*.pyx)
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench report report-full clean
 
 demo: $(VENV)/.plots
 	$(BIN)/fastnn demo --output reports/demo
@@ -21,6 +21,12 @@ lint: $(VENV)/.lint
 
 bench: $(VENV)/.bench
 	$(BIN)/python -m pytest bench --benchmark-sort=name $(ARGS)
+
+report: $(VENV)/.bench
+	$(BIN)/fastnn report $(ARGS)
+
+report-full: $(VENV)/.bench
+	$(BIN)/fastnn report --full $(ARGS)
 
 # One stamp for each set of extras; the kernels are built again when their sources change.
 $(VENV)/.%: $(SOURCES) | $(VENV)/bin/python

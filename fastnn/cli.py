@@ -1,4 +1,4 @@
-"""The `fastnn` command: a demonstration, and what runs on this machine."""
+"""The `fastnn` command: a demonstration, what runs on this machine, and how fast."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import fastnn as fnn
+from fastnn.report import command
 
 GOAL = 0.97  # below this test accuracy the demonstration has failed
 
@@ -22,18 +23,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     demo = commands.add_parser("demo", help="train a digit recogniser and draw what it learned")
     demo.add_argument("--output", default="reports/demo", help="folder for the plots (default: %(default)s)")
     demo.add_argument("--seed", type=int, default=0, help="of weights, shuffling and dropout (default: %(default)s)")
+    command.add_arguments(commands.add_parser("report", help="measure this machine, or draw and compare measurements"))
     options = parser.parse_args(arguments)
     if options.command == "config":
         fnn.show_config()
         return 0
     try:
-        return run_demo(Path(options.output), options.seed)
+        return command.run(options) if options.command == "report" else run_demo(Path(options.output), options.seed)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
-    except (OSError, ImportError, ValueError) as problem:
-        print(f"fastnn demo: {problem}", file=sys.stderr)
-        return 1
+    except (OSError, ImportError, ValueError, RuntimeError) as problem:
+        print(f"fastnn {options.command}: {problem}", file=sys.stderr)
+        return command.PROBLEM if options.command == "report" else 1
 
 
 def demo_network(seed: int) -> fnn.Sequential:

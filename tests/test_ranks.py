@@ -27,6 +27,7 @@ RANKS = [
     {"trainer"},
     {"network"},
     {"runtime", "plots", "_canvas"},
+    {"report"},
     {"cli", "__main__"},
 ]
 RANK = {name: number for number, names in enumerate(RANKS) for name in names}

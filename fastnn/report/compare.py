@@ -1,0 +1,144 @@
+"""What got slower or faster between two runs, and whether that is more than noise.
+
+Machines have moods, so times of two runs are not compared as they are. Each is first divided by its yardstick: the
+geometric mean of what the peers, and the arithmetic peak, took for the same work in the same run. Only peers of the
+same version in both runs take part in it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fastnn.report.record import OURS, Row, Run, geometric_mean
+from fastnn.report.words import count, percent, seconds
+
+PEAK = "peak"
+
+
+@dataclass(frozen=True)
+class Change:
+    """A row in two runs.
+
+    Attributes
+    ----------
+    before, after
+        The row in either.
+    yardsticks
+        Whose times in the same run it was measured by; none: the change is one of plain times.
+    slower
+        Relative time after over before, minus 1: 0.1 is a tenth slower, negative is faster.
+    noise
+        What `slower` may be by chance: the spreads of all times that went into it, added as independent errors.
+    """
+
+    before: Row
+    after: Row
+    yardsticks: tuple[str, ...]
+    slower: float
+    noise: float
+
+    @property
+    def real(self) -> bool:
+        """Whether it is more than noise."""
+        return abs(self.slower) > self.noise
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All changes, the slower rows first, and the names of the rows that only one of the runs has."""
+
+    changes: Sequence[Change]
+    only_before: Sequence[str]
+    only_after: Sequence[str]
+
+    def slower_than(self, threshold: float) -> list[Change]:
+        """The rows that got slower by more than the threshold and more than the noise."""
+        return [each for each in self.changes if each.real and each.slower > threshold]
+
+
+def compare(before: Run, after: Run) -> Comparison:
+    """Matches the rows of two runs.
+
+    Raises
+    ------
+    ValueError
+        If they have no row in common.
+    """
+    old, new = ({row.key: row for row in run.rows} for run in (before, after))
+    shared = [key for key in old if key in new]
+    if not shared:
+        raise ValueError("the two runs have no row in common")
+    versions = before.machine.versions, after.machine.versions
+    same = {name for name in versions[0] if versions[0][name] == versions[1].get(name)}
+    changes = [_change(old[key], new[key], same) for key in shared]
+    return Comparison(
+        sorted(changes, key=lambda change: -change.slower),
+        [name(old[key]) for key in old if key not in new],
+        [name(new[key]) for key in new if key not in old],
+    )
+
+
+def name(row: Row) -> str:
+    """A row in a few words, not to be mistaken for another."""
+    place = f", along {row.along} {row.value:g}" if row.along and row.value is not None else ""
+    return f"{row.suite}: {row.what}, {row.dtype}, {count(row.threads, 'thread')}{place}"
+
+
+def _change(before: Row, after: Row, same: set[str]) -> Change:
+    peers = [each for each in before.peers if each in after.peers and _package(each) in same]
+    peak = [PEAK] if before.peak and after.peak and before.flops and after.flops else []
+    relative, errors = [], []
+    for row in (before, after):
+        references = [row.peers[each].best for each in peers] + [row.flops / (row.peak or 1) for _ in peak]
+        relative.append(row.ours.best / (geometric_mean(references) if references else 1.0))
+        errors.append(row.ours.spread)
+        errors += [row.peers[each].spread / len(references) for each in peers]
+    noise = math.sqrt(sum(error**2 for error in errors))
+    return Change(before, after, (*peers, *peak), relative[1] / relative[0] - 1, noise)
+
+
+def _package(contestant: str) -> str:
+    """Whose version it has: torch.compile is torch."""
+    return contestant.partition(".")[0]
+
+
+def text(comparison: Comparison, threshold: float | None) -> str:
+    """The comparison for a terminal."""
+    changes = comparison.changes
+    real = [change for change in changes if change.real]
+    shown = [change for change in real if threshold is None or abs(change.slower) > threshold]
+    lines = [_heading(comparison, threshold)]
+    if shown:
+        width = max(len(name(change.after)) for change in shown)
+        lines += ["", f"{'':<{width}}  {'before':>9}  {'after':>9}  {'change':>13}  {'noise':>7}  measured by"]
+        lines += [_line(change, width) for change in shown]
+    lines += [f"only before: {each}" for each in comparison.only_before]
+    lines += [f"only after: {each}" for each in comparison.only_after]
+    if threshold is not None:
+        slower = comparison.slower_than(threshold)
+        verdict = f"SLOWER: {count(len(slower), 'row')}" if slower else "ok: no row got slower"
+        lines += ["", f"{verdict} by more than {percent(threshold)} and more than its noise"]
+    return "\n".join(lines)
+
+
+def _heading(comparison: Comparison, threshold: float | None) -> str:
+    changes = comparison.changes
+    noises = sorted(change.noise for change in changes)
+    moved = sorted(abs(change.slower) for change in changes)
+    real = [change for change in changes if change.real]
+    slower = sum(change.slower > 0 for change in real)
+    beyond = "" if threshold is None else f"; shown are those that changed by more than {percent(threshold)}"
+    return (
+        f"{count(len(changes), 'row')} in both runs: {slower} slower and {len(real) - slower} faster by more than "
+        f"their noise{beyond}.\nNoise of a change: {percent(noises[len(noises) // 2])} in the median row, "
+        f"{percent(noises[-1])} at most. Half of all rows moved by less than {percent(moved[len(moved) // 2])}."
+    )
+
+
+def _line(change: Change, width: int) -> str:
+    times = "  ".join(f"{seconds(row.ours.best):>9}" for row in (change.before, change.after))
+    moved = f"{abs(change.slower):.1%} {'slower' if change.slower > 0 else 'faster'}"
+    by = ", ".join(change.yardsticks) or f"{OURS}'s time alone"
+    return f"{name(change.after):<{width}}  {times}  {moved:>13}  {change.noise:>7.1%}  {by}"

@@ -1,0 +1,100 @@
+"""What a run says, in sentences: computed from the rows, losses included."""
+
+from __future__ import annotations
+
+from fastnn.report import tables
+from fastnn.report.record import OURS, Row, Run, geometric_mean
+from fastnn.report.words import count, listed, percent, times
+
+CLOSE = 0.97  # a row above this share of the best peer's speed counts as level rather than lost
+
+
+def summary(run: Run) -> str:
+    """What was measured, on what, against whom."""
+    suites = listed(dict.fromkeys(row.suite for row in run.rows))
+    peers = [name for name in run.contestants if name != OURS]
+    threads = listed(str(n) for n in run.thread_counts)
+    parts = [
+        f"{count(len(run.rows), 'row')} of benchmarks ({suites}) ran on {run.machine.processor} with the kernels of "
+        f"level {run.machine.level}, on {threads} {'thread' if run.thread_counts == [1] else 'threads'}, against "
+        f"{listed(peers)}. Everybody had the same number of threads and took turns; results were compared before "
+        "anything was timed; a time is that of the best round, and a ratio is one of neighbours in the same run."
+    ]
+    absent = tables.missing(run)
+    if absent:
+        parts.append(f"Not there to compare with: {listed(absent)}.")
+    if run.failed:
+        parts.append("**Some benchmarks failed and are missing from this page.**")
+    return " ".join(parts)
+
+
+def findings(run: Run) -> list[str]:
+    """The three things to know: how much faster, where slower, how far from the machine's limits; then the bars."""
+    found = [_wins(run), _losses(run), _distance(run), _bars(run)]
+    return [each for each in found if each]
+
+
+def _name(row: Row) -> str:
+    return f"{row.suite} {row.what} ({row.dtype}, {count(row.threads, 'thread')})"
+
+
+def _compared(run: Run) -> list[tuple[float, Row]]:
+    """Rows with a peer, and fastnn's speed over the best of them; importing is not a race."""
+    pairs = ((row.speedup_over_best, row) for row in run.rows if row.suite != "import")
+    return sorted(((ratio, row) for ratio, row in pairs if ratio is not None), key=lambda pair: pair[0])
+
+
+def _wins(run: Run) -> str:
+    by_suite: dict[str, list[float]] = {}
+    for ratio, row in _compared(run):
+        by_suite.setdefault(row.suite, []).append(ratio)
+    if not by_suite:
+        return ""
+    means = {suite: geometric_mean(ratios) for suite, ratios in by_suite.items()}
+    order = sorted(means, key=means.__getitem__, reverse=True)
+    said = listed(f"{times(means[suite])} on {suite} ({count(len(by_suite[suite]), 'row')})" for suite in order)
+    return f"**Against the fastest other contestant of each row**, fastnn's speed is, as a geometric mean, {said}."
+
+
+def _losses(run: Run) -> str:
+    compared = _compared(run)
+    lost = [(ratio, row) for ratio, row in compared if ratio < CLOSE]
+    if not compared:
+        return ""
+    if not lost:
+        ratio, row = compared[0]
+        return (
+            f"**No row is lost**: the closest is {_name(row)}, {times(ratio)} the speed of {row.best_peer}, "
+            f"of {count(len(compared), 'row')} with a peer."
+        )
+    worst = "; ".join(f"{_name(row)}, {times(ratio)} {row.best_peer}'s speed" for ratio, row in lost[:3])
+    return (
+        f"**{count(len(lost), 'row')} of {len(compared)} {'is' if len(lost) == 1 else 'are'} lost** "
+        f"(below {CLOSE:g}× the best peer's speed). The worst: {worst}."
+    )
+
+
+def _distance(run: Run) -> str:
+    rows = [row for row in run.suite("products", "program products") if row.share_of_peak and row.dtype == "float32"]
+    if not rows:
+        return ""
+    best, *_, worst = sorted(rows, key=lambda row: -(row.share_of_peak or 0)) * (1 if len(rows) > 1 else 2)
+    shares = sorted(row.share_of_peak or 0 for row in rows)
+    return (
+        f"**Of the machine's peak**, float32 products reach {percent(shares[len(shares) // 2])} in the median row: "
+        f"{percent(best.share_of_peak or 0)} at best ({_name(best)}), {percent(worst.share_of_peak or 0)} at worst "
+        f"({_name(worst)})."
+    )
+
+
+def _bars(run: Run) -> str:
+    bars = run.bars
+    if not bars:
+        return ""
+    met = sum(bar.met is True for bar in bars)
+    missed = sum(bar.met is False for bar in bars)
+    open_ = len(bars) - met - missed
+    return (
+        f"**Of {count(len(bars), 'bar')} that were set, {met} {'was' if met == 1 else 'were'} met and {missed} missed**"
+        f"{f'; {open_} could not be measured here' if open_ else ''}."
+    )

@@ -1,0 +1,73 @@
+"""Rates of square products against their size, up to the machine's peak."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from fastnn._canvas import GREY, SMALL, new_axes, new_figure
+from fastnn.report.page import Picture
+from fastnn.report.plots import paper
+from fastnn.report.record import OURS, Row, Run
+from fastnn.report.words import count
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+CALLED, INSIDE = "products", "program products"
+
+
+def draw(run: Run) -> Iterator[Picture]:
+    """A picture for each float type, a panel for each number of threads."""
+    square = [row for row in run.suite(CALLED, INSIDE) if len({*row.shape.values()}) == 1]
+    for dtype in dict.fromkeys(row.dtype for row in square):
+        rows = [row for row in square if row.dtype == dtype]
+        if len({row.shape["n"] for row in rows}) > 1:
+            yield _picture(dtype, rows)
+
+
+def _picture(dtype: str, rows: list[Row]) -> Picture:
+    threads = sorted({row.threads for row in rows})
+    figure = new_figure(paper.WIDTH, 5.0)
+    handles: dict[str, Any] = {}
+    for place, number in enumerate(threads, 1):
+        axes = new_axes(figure, 1, len(threads), place)
+        handles |= _panel(axes, [row for row in rows if row.threads == number])
+        paper.panel_title(axes, count(number, "thread"))
+        paper.label_axes(axes, "n, for n × n times n × n", "GFLOP/s" if place == 1 else "")
+    paper.headline(figure, f"Square matrix products, {dtype}")
+    paper.key(figure, handles)
+    caption = (
+        f"Arithmetic per second against the size of the matrices, {dtype}; higher is better. The dashed top line is "
+        "the rate of multiply-adds that the processor reached in the same run. Solid blue: called from Python, as "
+        "every contestant is. Dotted blue: inside a Program, where a product of a network runs without a call."
+    )
+    return Picture(f"products-{dtype}", paper.png(figure), f"GFLOP/s of square {dtype} products against size", caption)
+
+
+def _panel(axes: Axes, rows: list[Row]) -> dict[str, Any]:
+    """All curves of one number of threads; returns handles for the key."""
+    handles = {}
+    called = sorted((row for row in rows if row.suite == CALLED), key=lambda row: row.shape["n"])
+    inside = sorted((row for row in rows if row.suite == INSIDE), key=lambda row: row.shape["n"])
+    for name in dict.fromkeys(name for row in called for name in row.times):
+        curve = [(row.shape["n"], row.rate(name) / 1e9) for row in called if name in row.times]
+        handles[name] = paper.line(axes, name, *zip(*curve, strict=True))
+    if inside:
+        curve = [(row.shape["n"], row.rate() / 1e9) for row in inside]
+        label = f"{OURS}, in a Program"
+        handles[label] = paper.line(axes, OURS, *zip(*curve, strict=True), linestyle=":", linewidth=2.0, label=label,
+                                    markerfacecolor="white")  # fmt: skip
+    peaks = [row.peak / 1e9 for row in rows if row.peak]
+    sizes = [row.shape["n"] for row in rows]
+    paper.logarithmic(axes.xaxis, lambda value: f"{value:g}", base=2.0, most=10)
+    axes.set_xlim(min(sizes) / 1.25, max(sizes) * 1.25)
+    axes.set_ylim(bottom=0)
+    if peaks:
+        top = max(peaks)
+        axes.axhline(top, color=GREY, linewidth=2.0, linestyle=(0, (6, 3)))
+        axes.annotate(f"measured peak: {top:.0f} GFLOP/s", (0, top), (6, 5), xycoords=("axes fraction", "data"),
+                      textcoords="offset points", fontsize=SMALL, color=GREY)  # fmt: skip
+        axes.set_ylim(0, top * 1.12)
+    paper.grid(axes)
+    return handles

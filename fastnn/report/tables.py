@@ -1,0 +1,144 @@
+"""The report's tables: the bars, the machine, and every row with its spread."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from fastnn.report.page import Cell, Table
+from fastnn.report.record import OURS, Bar, Row, Run, Times
+from fastnn.report.words import count, digits, percent, seconds, times, with_unit
+
+VERDICTS = {True: ("met", "good"), False: ("MISSED", "bad"), None: ("not measured", "")}
+
+
+def bars(run: Run) -> Table:
+    """What was required and what was measured, misses first."""
+    order = (False, True, None)
+    rows = []
+    for bar in sorted(run.bars, key=lambda bar: order.index(bar.met)):
+        verdict, tone = VERDICTS[bar.met]
+        required = f"{'at most' if bar.at_most else 'at least'} {_amount(bar, bar.required)}"
+        measured = "–" if bar.measured is None else _amount(bar, bar.measured)
+        rows.append([Cell(bar.what), Cell(required), Cell(measured), Cell(verdict, tone=tone)])
+    return Table(["bar", "required", "measured", ""], rows)
+
+
+def _amount(bar: Bar, value: float) -> str:
+    if bar.unit == "x":
+        return times(value)
+    number = f"{value:g}" if value == bar.required else digits(value)
+    return f"{number} {bar.unit.replace('us', 'µs')}"
+
+
+def environment(run: Run) -> Table:
+    """Where the run took place."""
+    machine = run.machine
+    facts = {
+        "processor": machine.processor,
+        "processors": f"{machine.processors} for this process" if machine.processors else "",
+        "kernels": f"level {machine.level} ({machine.level_reason})" if machine.level else "",
+        "threads": ", ".join(map(str, run.thread_counts)),
+        "system": f"{machine.platform}, Python {machine.python}",
+        "versions": ", ".join(f"{name} {number}" for name, number in machine.versions.items()),
+        "missing": "; ".join(f"{name} ({reason})" for name, reason in missing(run).items()) or "nobody",
+        "load when it began": "" if machine.load is None else f"{machine.load:.2f} (processes, mean of a minute)",
+        "load while it ran": _loads(run),
+        "date": run.date,
+        "commit": run.commit,
+    }
+    return Table(["", ""], [[Cell(name), Cell(fact)] for name, fact in facts.items() if fact], words=2)
+
+
+def missing(run: Run) -> dict[str, str]:
+    """Contestants that took part nowhere, and why."""
+    reasons = dict(run.machine.missing)
+    for row in run.rows:
+        reasons |= {name: reason for name, reason in row.missing.items() if name not in reasons}
+    return {name: reason for name, reason in reasons.items() if name not in run.contestants}
+
+
+def _loads(run: Run) -> str:
+    loads = sorted(row.load for row in run.rows if row.load is not None)
+    return f"{loads[0]:.2f} to {loads[-1]:.2f}, median {loads[len(loads) // 2]:.2f}" if loads else ""
+
+
+def limits(run: Run) -> Table:
+    """The machine's own limits, by number of threads."""
+    machine = run.machine
+    threads = sorted({*machine.peaks, *machine.bandwidths, *machine.cache_bandwidths})
+    columns = {
+        "multiply-adds": ("FLOP/s", machine.peaks),
+        "memory": ("B/s", machine.bandwidths),
+        "second-level cache": ("B/s", machine.cache_bandwidths),
+    }
+    shown = {name: column for name, column in columns.items() if column[1]}
+    rows = [
+        [Cell(count(n, "thread")), *(Cell(with_unit(by[n], unit) if n in by else "–") for unit, by in shown.values())]
+        for n in threads
+    ]
+    return Table(["measured in this run", *shown], rows)
+
+
+def peak_check(run: Run) -> str:
+    """The measured peak beside the calculated one, and whether they agree."""
+    machine = run.machine
+    measured, calculated = machine.peaks.get(1), machine.calculated_peak
+    if measured is None or calculated is None:
+        return "The peak was measured, but not calculated independently."
+    off = measured / calculated - 1
+    verdict = "agree within 5 %" if abs(off) <= 0.05 else "**do not agree within 5 %**"
+    clock = f", clock {machine.clock / 1e9:.2f} GHz by a loop of dependent additions" if machine.clock else ""
+    return (
+        f"Calculated independently: {machine.calculation or 'lanes × units × clock'} = "
+        f"{with_unit(calculated, 'FLOP/s')}{clock}. Measured: {with_unit(measured, 'FLOP/s')}, which is "
+        f"{off:+.1%} from it: they {verdict}."
+    )
+
+
+def rows(run: Run) -> Iterator[Table]:
+    """A table for each suite and float type, folded, with all that was measured."""
+    groups: dict[tuple[str, str], list[Row]] = {}
+    for row in run.rows:
+        groups.setdefault((row.suite, row.dtype), []).append(row)
+    for (suite, dtype), members in groups.items():
+        yield _rows(f"{suite}{f', {dtype}' if dtype else ''}: {count(len(members), 'row')}", members, run.contestants)
+
+
+def _rows(title: str, members: list[Row], contestants: list[str]) -> Table:
+    names = [name for name in contestants if name != OURS and any(name in row.times for row in members)]
+    rate = any(row.flops for row in members)
+    headings = ["", "threads", OURS, *(["GFLOP/s"] if rate else []), *names]
+    body = []
+    for row in sorted(members, key=lambda row: (row.along, row.threads)):
+        place = f"along {row.along}: {row.value:g}" if row.along and row.value is not None else ""
+        cells = [Cell(row.what, place), Cell(str(row.threads)), Cell(_time(row.ours), _excess(row.ours))]
+        if rate:
+            share = "" if row.share_of_peak is None else f"{percent(row.share_of_peak)} of peak"
+            cells.append(Cell(digits(row.rate() / 1e9), share))
+        body.append([*cells, *(_peer(row, name) for name in names)])
+    return Table(headings, body, folded=title)
+
+
+def _peer(row: Row, name: str) -> Cell:
+    if name not in row.times:
+        return Cell("–")
+    ratio, theirs = row.speedup(name), row.times[name]
+    return Cell(times(ratio), f"{_time(theirs)} {_excess(theirs)}", "bad" if ratio < 1 else "")
+
+
+def _time(measured: Times) -> str:
+    return seconds(measured.best)
+
+
+def _excess(measured: Times) -> str:
+    return f"+{percent(measured.spread)}"
+
+
+def spread_summary(run: Run) -> str:
+    """How noisy the machine was, over all rows and contestants."""
+    spreads = sorted(each.spread for row in run.rows for each in row.times.values())
+    at = [spreads[int(share * (len(spreads) - 1))] for share in (0.5, 0.9)]
+    return f"half of all medians lie within {percent(at[0])} of their best round, nine tenths within {percent(at[1])}"
+
+
+__all__ = ["bars", "environment", "limits", "missing", "peak_check", "rows", "spread_summary"]
