@@ -52,13 +52,13 @@ def show(shape: NetworkShape) -> None:
     training = Training(shape, shape.data)
     steps = min(shape.steps, 1000)
     training.fit(steps)
-    trainer = training.trainer
+    stepper = training.trainer._stepper
     rows = steps * shape.batch
-    samples = trainer._samples(shape.data.x[:rows], shape.data.y[:rows])
-    whole = next(iter(trainer._runners.values()))
+    samples = stepper.samples(shape.data.x[:rows], shape.data.y[:rows])
+    whole = next(iter(stepper.runners.values()))
     arrays = {**samples.bound(), "input:index": training.order(steps).ravel()}
-    table = trainer._table(whole, np.full(steps, shape.batch), np.arange(steps) * shape.batch)
-    blocks = {"parameters": training.network.block, "gradients": trainer._gradients, "state": trainer._state}
+    table = stepper.table(whole, np.full(steps, shape.batch), np.arange(steps) * shape.batch)
+    blocks = {"parameters": training.network.block.memory, "gradients": stepper.gradients, "state": stepper.state}
 
     def seconds(instructions: list[Instruction]) -> float:
         program: Program = dataclasses.replace(whole.program, instructions=instructions)

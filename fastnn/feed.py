@@ -77,13 +77,13 @@ class Samples:
     kinds
         A Target for each of `targets`.
     weights
-        One factor a row, or None.
+        For each of `targets` one factor a row, or None.
     """
 
     inputs: list[NDArray[Any]]
     targets: list[NDArray[Any]]
     kinds: tuple[Target, ...]
-    weights: NDArray[Any] | None
+    weights: list[NDArray[Any] | None]
 
     @property
     def n(self) -> int:
@@ -93,18 +93,18 @@ class Samples:
     @property
     def signature(self) -> tuple[Any, ...]:
         """What a Program that reads these arrays depends on."""
-        arrays = [*self.inputs, *self.targets, *([] if self.weights is None else [self.weights])]
-        return tuple(array.dtype for array in arrays), self.kinds, self.weights is not None
+        return (tuple(array.dtype for array in (*self.inputs, *self.targets)), self.kinds,
+                tuple(weights is not None for weights in self.weights))  # fmt: skip
 
     def bound(self) -> dict[str, NDArray[Any]]:
         """The arrays under the names of the blocks that a Program binds them to."""
         named = {f"input:x{i}": array for i, array in enumerate(self.inputs)}
         named |= {f"input:y{i}": array for i, array in enumerate(self.targets)}
-        return named if self.weights is None else {**named, "input:weights": self.weights}
+        return named | {f"input:weights{i}": array for i, array in enumerate(self.weights) if array is not None}
 
     def take(self, rows: Any) -> Samples:
         """Some of the rows: a slice (views) or an index array (copies)."""
-        weights = None if self.weights is None else self.weights[rows]
+        weights = [None if each is None else each[rows] for each in self.weights]
         return Samples([a[rows] for a in self.inputs], [a[rows] for a in self.targets], self.kinds, weights)
 
 
@@ -130,10 +130,10 @@ def as_samples(x: Any, y: Any, layers: Sequence[InputLayer], output_names: Seque
             raise ValueError(f"{what}: expected {n} rows, as many as x has, got {len(target)}")
         targets.append(target)
         kinds.append(kind)
-    weights = _sample_factors(sample_weight, n)
+    weights = _sample_factors(sample_weight, output_names, n)
     if class_weight is not None:
         factors = _class_factors(class_weight, targets, kinds, output_shapes[0])
-        weights = factors if weights is None else weights * factors
+        weights = [factors if weights[0] is None else weights[0] * factors]
     return Samples(inputs, targets, tuple(kinds), weights)
 
 
@@ -223,15 +223,29 @@ def _check_labels(labels: NDArray[Any], classes: int, what: str) -> None:
         raise ValueError(f"{what}: labels must be in 0 ... {classes - 1}, got {bad:g}")
 
 
-def _sample_factors(sample_weight: Any, n: int) -> NDArray[Any] | None:
-    """Sample weights, one a row."""
-    if sample_weight is None:
+def _sample_factors(sample_weight: Any, names: Sequence[str], n: int) -> list[NDArray[Any] | None]:
+    """Sample weights for each output: one array for all, a dict by name, or a tuple or list of arrays and Nones."""
+    if isinstance(sample_weight, Mapping):
+        unknown = set(sample_weight) - set(names)
+        if unknown:
+            came = sorted(map(str, sample_weight))
+            raise ValueError(f"sample_weight: expected keys among {sorted(names)}, got {came}")
+        return [_factors(sample_weight.get(name), f"sample_weight[{name!r}]", n) for name in names]
+    several = isinstance(sample_weight, (tuple, list)) and len(sample_weight) == len(names)
+    if several and any(each is None or np.ndim(each) for each in sample_weight):
+        return [_factors(each, f"sample_weight[{name!r}]", n) for name, each in zip(names, sample_weight, strict=True)]
+    return [_factors(sample_weight, "sample_weight", n)] * len(names)
+
+
+def _factors(value: Any, what: str, n: int) -> NDArray[Any] | None:
+    """One factor a row."""
+    if value is None:
         return None
-    weights = ops.as_array(sample_weight, "sample_weight").astype(np.float64)
+    weights = ops.as_array(value, what).astype(np.float64)
     if weights.shape != (n,):
-        raise ValueError(f"sample_weight: expected shape ({n},), got {weights.shape}")
+        raise ValueError(f"{what}: expected shape ({n},), got {weights.shape}")
     if not np.isfinite(weights).all() or (weights < 0).any():
-        raise ValueError("sample_weight: expected finite numbers of at least 0")
+        raise ValueError(f"{what}: expected finite numbers of at least 0")
     return weights
 
 

@@ -199,6 +199,17 @@ class Custom(Loss):
         return {"type": "Loss.Custom", "function": getattr(self.function, "__name__", "loss")}
 
 
+@dataclass(eq=False, repr=False)
+class Forgotten(Loss):
+    """Stands for a loss that a file could only name: a function, or a class that is not defined here."""
+
+    name: str
+
+    def config(self) -> dict[str, Any]:
+        """As that of the function."""
+        return {"type": "Loss.Custom", "function": self.name}
+
+
 LOSSES: dict[str, type[Loss]] = {
     "cross_entropy": CrossEntropy,
     "binary_cross_entropy": BinaryCrossEntropy,

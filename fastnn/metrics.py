@@ -109,11 +109,13 @@ class TopK:
         Raises
         ------
         TypeError, ValueError
-            If arrays are empty, do not fit each other, or a label is no class.
+            If arrays are empty, do not fit each other, a label is no class, or there are not more than `k` classes.
         """
         scores = _floats(y_pred, "y_pred")
         if scores.ndim == 1:
             raise ValueError(f"{self.name}: predictions must have one column a class, got shape {scores.shape}")
+        if self.k >= scores.shape[-1]:
+            raise ValueError(f"{self.name} of {scores.shape[-1]} classes is always 1: take fewer")
         labels = _classes(y_true, scores.shape)[..., np.newaxis]
         own = np.take_along_axis(scores, labels, axis=-1)
         earlier = np.arange(scores.shape[-1]) < labels

@@ -14,22 +14,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastnn import backends, ops, saving
-from fastnn.feed import as_input_arrays, count_rows
+from fastnn import ops, saving
 from fastnn.graph.explain import explain
-from fastnn.graph.plan import ALIGNMENT, Place, plan
-from fastnn.graph.tensor import Graph, Tensor, apply
+from fastnn.graph.tensor import Tensor
+from fastnn.inference import PREDICT_ROWS, Predictor, output_activation
 from fastnn.kernels.executor import Exclusive
-from fastnn.layers.base import ROWS, Input, InputLayer, Layer, Parameter, Wire, as_shape
-from fastnn.layers.joining import as_wires, claim_layers, name_layers, topological
-from fastnn.program import FLOATS, Extent, Program
+from fastnn.layers.base import Input, InputLayer, Layer, Parameter, Wire, as_shape
+from fastnn.layers.joining import as_wires, name_layers, topological
+from fastnn.losses import BinaryCrossEntropy
+from fastnn.objective import Objective
+from fastnn.parameters import ParameterBlock, shared_block
+from fastnn.program import FLOATS
+from fastnn.summary import summarize
 from fastnn.trainer import History, Trainer
-
-PREDICT_ROWS = 256  # rows of one run of `predict`: activations stay in the cache
 
 
 class Network:
     """A network of layers.
+
+    A network made of another's wires shares its parameters: `fnn.Network(net.inputs, net.wire("hidden"))` gives what a
+    hidden layer of `net` computes, and training either changes both.
 
     Parameters
     ----------
@@ -38,41 +42,62 @@ class Network:
     seed
         Of the initial parameters and of everything random in training. The same seed gives the same bits.
     dtype
-        "float32" or "float64": of parameters and all arithmetic.
+        "float32" or "float64": of parameters and all arithmetic. None means float32, or that of shared parameters.
     backend
-        "native" (compiled kernels), "numpy" (the slow reference) or "cupy" (a GPU).
+        "native" (compiled kernels), "numpy" (the slow reference) or "cupy" (a GPU). None means native, or where shared
+        parameters are.
+
+    Attributes
+    ----------
+    objective
+        What the network was last trained on, losses and their weights; None before. Saved and copied with the network,
+        it is what `fit` and `evaluate` take if no loss is named.
 
     Raises
     ------
     ValueError
-        If an output does not depend on an input, an input is missing, or dtype or backend is unknown.
+        If an output does not depend on an input, an input is missing, or dtype or backend is unknown, or a layer
+        belongs to another network of which this one is no part.
     """
 
     def __init__(self, inputs: Wire | Sequence[Wire], outputs: Wire | Sequence[Wire], *, seed: int = 0,
-                 dtype: str = "float32", backend: str = "native") -> None:  # fmt: skip
-        if dtype not in FLOATS:
+                 dtype: str | None = None, backend: str | None = None) -> None:  # fmt: skip
+        if dtype not in (None, *FLOATS):
             raise ValueError(f"dtype must be 'float32' or 'float64', got {dtype!r}")
         self.seed = _seed(seed)
-        self.dtype = dtype
         self.inputs = as_wires(inputs, "inputs")
         self.outputs = as_wires(outputs, "outputs")
-        self._backend = backends.get(backend)
         self._order = topological(self.inputs, self.outputs)
         self.layers = list(dict.fromkeys(wire.layer for wire in self._order))
-        claim_layers(self.layers)
+        shared = shared_block(self._order)
         name_layers(self.layers)
+        if shared is None:
+            self.block = ParameterBlock(self._order, seed=self.seed, dtype=dtype or "float32",
+                                        backend=backend or "native")  # fmt: skip
+        else:
+            if dtype not in (None, shared.dtype) or backend not in (None, shared.backend.name):
+                raise ValueError(f"Network: the shared parameters are {shared.dtype} on {shared.backend.name!r}")
+            self.block = shared
+        self.objective: Objective | None = None
         self.trainer: Trainer | None = None
-        self.binary_targets = False  # set by the trainer, saved with the network: predict_proba depends on it
-        self.training_lock = Exclusive()
-        self._programs: dict[Any, Any] = {}
-        self._allocate()
+        self._prepared: Predictor | None = None
 
     # ------------------------------------------------------------------------------------------ structure
 
     @property
+    def dtype(self) -> str:
+        """The float type of parameters and arithmetic."""
+        return self.block.dtype
+
+    @property
     def backend(self) -> str:
         """The backend's name."""
-        return self._backend.name
+        return self.block.backend.name
+
+    @property
+    def training_lock(self) -> Exclusive:
+        """Held while the parameters are trained, by this network or another that shares them."""
+        return self.block.training_lock
 
     @property
     def input_shapes(self) -> list[tuple[int, ...]]:
@@ -97,7 +122,7 @@ class Network:
     @property
     def n_parameters(self) -> int:
         """How many numbers training may change."""
-        return sum(math.prod(parameter.shape) for parameter in self.offsets)
+        return sum(math.prod(parameter.shape) for layer in self.layers for parameter in layer.parameters)
 
     def trace(self, inputs: Sequence[Tensor]) -> list[Tensor]:
         """Records the network's operations on symbols in the current graph; one tensor for each output."""
@@ -113,43 +138,13 @@ class Network:
             tensors[wire] = result[wire.index] if isinstance(result, tuple) else result
         return [tensors[wire] for wire in self.outputs]
 
-    def _allocate(self) -> None:
-        """Gives the parameters their places in one block, penalised ones first, and their initial values."""
-        declared = [(layer, parameter) for layer in self.layers for parameter in layer.parameters]
-        for layer, parameter in declared:
-            parameter.name = f"{layer.name}.{parameter.name.rpartition('.')[2]}"
-        step = ALIGNMENT // np.dtype(self.dtype).itemsize
-        self.offsets: dict[Parameter, int] = {}
-        size = 0
-        for _, parameter in sorted(declared, key=lambda pair: not pair[1].regularized):
-            self.offsets[parameter] = size
-            size += -(-math.prod(parameter.shape) // step) * step
-        self.block_size = size
-        try:
-            self.block = self._backend.block(size, self.dtype)
-        except (MemoryError, ValueError) as problem:
-            largest = max(self.offsets, key=lambda parameter: math.prod(parameter.shape))
-            raise MemoryError(
-                f"Network: {size:,} parameters do not fit into memory; the largest is {largest.name}, {largest.shape}"
-            ) from problem
-        initial = {}
-        for number, (_, parameter) in enumerate(declared):
-            generator = np.random.Generator(np.random.Philox(np.random.SeedSequence([self.seed, number])))
-            values = ops.as_array(
-                parameter.initializer(parameter.shape, generator), f"{parameter.name}: initial values"
-            )
-            if values.shape not in (parameter.shape, ()):
-                raise ValueError(f"{parameter.name}: its initializer gave shape {values.shape}, not {parameter.shape}")
-            initial[parameter] = values
-        self._write(initial)
-
-    def place(self, parameter: Parameter, block: str = "parameters") -> Place:
-        """Where a parameter, or what belongs to it in a block of the same layout, lies."""
-        return Place(block, self.offsets[parameter] * np.dtype(self.dtype).itemsize)
+    def owns(self, parameter: Parameter) -> bool:
+        """Whether it belongs to a layer of this network, and not only of another that shares the block."""
+        return any(parameter in layer.parameters for layer in self.layers)
 
     def is_trainable(self, parameter: Parameter) -> bool:
-        """Whether training changes it: its layer is not frozen."""
-        return next(layer.trainable for layer in self.layers if parameter in layer.parameters)
+        """Whether training changes it: its layer is one of this network's, and not frozen."""
+        return any(layer.trainable for layer in self.layers if parameter in layer.parameters)
 
     def layer(self, name: str) -> Layer:
         """The layer of this name.
@@ -163,6 +158,20 @@ class Network:
             if layer.name == name:
                 return layer
         raise ValueError(f"there is no layer {name!r}; there are {', '.join(layer.name for layer in self.layers)}")
+
+    def wire(self, name: str) -> Wire:
+        """What the layer of this name gives, as an output for another network: see `Network`.
+
+        Raises
+        ------
+        ValueError
+            If there is no such layer, or it has several outputs or is used several times.
+        """
+        layer = self.layer(name)
+        found = [wire for wire in self._order if wire.layer is layer]
+        if len(found) > 1:
+            raise ValueError(f"{layer.label} gives {len(found)} tensors: keep the wire when you call it")
+        return found[0]
 
     def freeze(self, *names: str) -> None:
         """Keeps the parameters of these layers as they are in further training; without names, of all layers."""
@@ -178,23 +187,12 @@ class Network:
 
     # ------------------------------------------------------------------------------------------ weights
 
-    def _view(self, parameter: Parameter, block: Any) -> NDArray[Any]:
-        start = self.offsets[parameter]
-        return self._backend.to_numpy(block)[start : start + math.prod(parameter.shape)].reshape(parameter.shape)
-
-    def _write(self, values: Mapping[Parameter, NDArray[Any]]) -> None:
-        """Sets some of the parameters in one stroke, so that Ctrl-C finds all of them written or none."""
-        block = self._backend.to_numpy(self.block).copy()
-        for parameter, array in values.items():
-            self._view(parameter, block)[...] = array
-        self._backend.write(self.block, 0, block)
-
     def parameters(self) -> dict[str, NDArray[Any]]:
         """All parameters by name, as read-only views of the network's own memory (copies from a GPU)."""
         views = {}
         for layer in self.layers:
             for parameter in layer.parameters:
-                view = self._view(parameter, self.block)
+                view = self.block.view(parameter)
                 views[parameter.name] = np.asarray(view.data.toreadonly())  # and nobody can make it writeable
         return views
 
@@ -226,7 +224,7 @@ class Network:
         for parameter, array in arrays.items():
             if array.shape != parameter.shape:
                 raise ValueError(f"{parameter.name}: expected shape {parameter.shape}, got {array.shape}")
-        self._write(arrays)
+        self.block.write(arrays)
 
     def copy_weights_from(self, other: Network, tau: float = 1.0) -> None:
         """Moves all parameters towards another network's: w = (1 - tau) w + tau w_other.
@@ -247,27 +245,10 @@ class Network:
 
     # ------------------------------------------------------------------------------------------ prediction
 
-    def _inference_program(self) -> Program:
-        rows = Extent(ROWS, PREDICT_ROWS)
-        with Graph(self.dtype, seed=self.seed) as graph:
-            inputs = [graph.input(f"x{i}", (rows, *shape)) for i, shape in enumerate(self.input_shapes)]
-            scaled = [x if layer.scale == 1.0 else x * layer.scale
-                      for x, layer in zip(inputs, self.input_layers, strict=True)]  # fmt: skip
-            results = self.trace(scaled)
-            outputs: dict[str, Tensor] = {}
-            for number, result in enumerate(results):
-                is_computed = result.node.operation.name not in ("input", "variable", "constant")
-                fresh = is_computed and not result.node.operation.view and result not in outputs.values()
-                outputs[f"y{number}"] = result if fresh else apply("reshape", result, shape=result.shape)
-        places = {tensor: self.place(parameter) for parameter, tensor in graph.variables.items()}
-        places |= {tensor: Place(f"output:{name}") for name, tensor in outputs.items()}
-        return plan(graph, outputs, places)
-
-    def _inference(self) -> Any:
-        if "inference" not in self._programs:
-            program = self._inference_program()
-            self._programs["inference"] = self._backend.prepare(program, self.dtype, {"parameters": self.block})
-        return self._programs["inference"]
+    def _predictor(self) -> Predictor:
+        if self._prepared is None:
+            self._prepared = Predictor(self)
+        return self._prepared
 
     def predict(self, x: Any) -> Any:
         """What the last layer gives.
@@ -287,18 +268,7 @@ class Network:
         ValueError, TypeError
             If the arrays do not fit the network's inputs.
         """
-        arrays = as_input_arrays(x, self.input_layers)
-        n = count_rows(arrays)
-        runner = self._inference()
-        results = [np.empty((n, *shape), self.dtype) for shape in self.output_shapes]
-        has_rows = bool(runner.program.extents)
-        for start in range(0, n, PREDICT_ROWS):
-            stop = min(n, start + PREDICT_ROWS)
-            bound = {f"output:y{i}": result[start:stop] for i, result in enumerate(results)}
-            for i, array in enumerate(arrays):
-                with np.errstate(over="ignore"):  # float64 beyond float32's range becomes infinite, as it must
-                    bound[f"input:x{i}"] = np.asarray(array[start:stop], self.dtype)
-            runner.run(np.array([[stop - start] if has_rows else []], np.float64), bound)
+        results = self._predictor().predict(x)
         return results[0] if len(results) == 1 else tuple(results)
 
     def predict_proba(self, x: Any) -> NDArray[Any]:
@@ -313,10 +283,10 @@ class Network:
             If the network has several outputs.
         """
         logits = self._only_output(self.predict(x), "predict_proba")
-        kind = self._output_activation()
+        kind = output_activation(self)
         if kind in ("softmax", "sigmoid"):
             return logits
-        return ops.sigmoid(logits) if logits.shape[-1] == 1 or self.binary_targets else ops.softmax(logits)
+        return ops.sigmoid(logits) if logits.shape[-1] == 1 or self._expects_yes_or_no() else ops.softmax(logits)
 
     def predict_class(self, x: Any) -> NDArray[np.int64]:
         """The most probable class of each row (n,), as integers; for a single output 0 or 1.
@@ -329,26 +299,21 @@ class Network:
         values = self._only_output(self.predict(x), "predict_class")
         if values.shape[-1] > 1:
             return np.argmax(values, axis=-1)
-        threshold = 0.0 if self._output_activation() not in ("sigmoid", "step") else 0.5
+        threshold = 0.0 if output_activation(self) not in ("sigmoid", "step") else 0.5
         return (values[..., 0] > threshold).astype(np.int64)
+
+    def _expects_yes_or_no(self) -> bool:
+        return self.objective is not None and isinstance(self.objective.losses[0], BinaryCrossEntropy)
 
     def _only_output(self, result: Any, what: str) -> NDArray[Any]:
         if isinstance(result, tuple):
             raise ValueError(f"{what} needs a network with one output, this one has {len(result)}")
         return result
 
-    def _output_activation(self, output: int = 0) -> str:
-        """The name of the last operation before an output that does more than reshape."""
-        with Graph(self.dtype) as graph:
-            inputs = [graph.input(f"x{i}", (Extent(ROWS, 1), *shape)) for i, shape in enumerate(self.input_shapes)]
-            node = self.trace(inputs)[output].node
-        while node.operation.view and node.inputs[0] is not None:
-            node = node.inputs[0].node
-        return node.operation.name
-
     # ------------------------------------------------------------------------------------------ training
 
-    def fit(self, x: Any, y: Any = None, *, loss: Any = None, optimizer: Any = None, **options: Any) -> History:
+    def fit(self, x: Any, y: Any = None, *, loss: Any = None, optimizer: Any = None, loss_weights: Any = None,
+            **options: Any) -> History:  # fmt: skip
         """Trains the network; see `Trainer.fit` for the options.
 
         The network keeps its Trainer: with the same loss and optimizer, or none named, a further `fit` continues where
@@ -364,11 +329,13 @@ class Network:
             or dict of them for several outputs.
         optimizer
             A name ("adam", "sgd", ...) or an optimizer object.
+        loss_weights
+            A factor for each output's loss, as a list or a dict by name.
         **options
             Passed on: epochs, batch_size, validation_data, metrics, callbacks, verbose, ...
         """
         before = self.trainer
-        trainer = self.trainer = self._trainer_for(loss, optimizer)
+        trainer = self.trainer = self._trainer_for(loss, optimizer, loss_weights)
         try:
             return trainer.fit(x, y, **options)
         except BaseException:
@@ -376,13 +343,15 @@ class Network:
                 self.trainer = before  # nothing has happened: the last training can still be continued
             raise
 
-    def _trainer_for(self, loss: Any, optimizer: Any) -> Trainer:
-        if self.trainer is None or not self.trainer.same_as(loss, optimizer, warn=True):
-            return Trainer(self, loss, optimizer)
+    def _trainer_for(self, loss: Any, optimizer: Any, loss_weights: Any) -> Trainer:
+        if self.trainer is None or not self.trainer.same_as(loss, optimizer, loss_weights, warn=True):
+            return Trainer(self, loss, optimizer, loss_weights=loss_weights)
         return self.trainer
 
     def evaluate(self, x: Any, y: Any, *, loss: Any = None, **options: Any) -> dict[str, float]:
-        """Loss and metrics on (x, y); see `Trainer.evaluate`. Without training, name the loss."""
+        """Loss and metrics on (x, y); see `Trainer.evaluate`. A network that was never trained has to be told the loss,
+        unless it is cross-entropy.
+        """
         if self.trainer is not None and (loss is None or self.trainer.same_as(loss, None, warn=False)):
             return self.trainer.evaluate(x, y, **options)
         return Trainer(self, loss, None).evaluate(x, y, **options)
@@ -401,27 +370,14 @@ class Network:
             If training is asked for before the network has a trainer.
         """
         if not training:
-            return explain(self._inference().program, title=f"predict, up to {PREDICT_ROWS} rows a run")
+            return explain(self._predictor().runner.program, title=f"predict, up to {PREDICT_ROWS} rows a run")
         if self.trainer is None:
             raise ValueError("there is no training step yet: call fit first, or Trainer(...).explain()")
         return self.trainer.explain()
 
     def summary(self, *, file: Any = None) -> None:
         """Prints a table of the layers, their output shapes and numbers of parameters."""
-        rows = [("layer", "output shape", "parameters")]
-        for layer in self.layers:
-            shape = next(wire.shape for wire in self._order if wire.layer is layer)
-            size = sum(math.prod(parameter.shape) for parameter in layer.parameters)
-            kind = "Input" if isinstance(layer, InputLayer) else type(layer).__name__
-            frozen = "" if layer.trainable else ", frozen"
-            rows.append((f"{layer.name} ({kind}{frozen})", str(("n", *shape)).replace("'", ""), f"{size:,}"))
-        widths = [max(len(row[column]) for row in rows) for column in range(3)]
-        line = "-" * (sum(widths) + 4)
-        lines = [f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}" for a, b, c in rows]
-        size = self.n_parameters * np.dtype(self.dtype).itemsize
-        memory = f"{size / 1e6:,.1f} MB" if size >= 1e6 else f"{size / 1e3:,.1f} kB"
-        total = f"{self.n_parameters:,} parameters, {memory} of {self.dtype}"
-        print("\n".join([lines[0], line, *lines[1:], line, total]), file=file)
+        print(summarize(self), file=file)
 
     # ------------------------------------------------------------------------------------------ keeping
 
@@ -438,21 +394,14 @@ class Network:
         saving.write(path, self.parameters(), {"kind": "network", "network": saving.describe(self)})
 
     def __getstate__(self) -> dict[str, Any]:
-        state = {key: value for key, value in self.__dict__.items()
-                 if key not in ("training_lock", "_programs", "_backend", "block", "trainer")}  # fmt: skip
-        return {**state, "backend_name": self.backend, "weights": self.get_weights()}
+        return {key: value for key, value in self.__dict__.items() if key not in ("_prepared", "trainer")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        weights, backend = state.pop("weights"), state.pop("backend_name")
         self.__dict__.update(state)
-        self._backend = backends.get(backend)
-        self.block = self._backend.block(self.block_size, self.dtype)
-        self.training_lock = Exclusive()
-        self._programs = {}
+        self._prepared = None
         self.trainer = None
-        self.set_weights(weights)
         for layer in self.layers:
-            layer.claimed = True
+            layer.block = self.block
 
     def copy(self) -> Network:
         """An independent network with the same layers and weights, without a trainer."""
@@ -483,8 +432,8 @@ class Sequential(Network):
         If something in the list is not a layer.
     """
 
-    def __init__(self, layers: Sequence[Any], input_shape: Any = None, *, seed: int = 0, dtype: str = "float32",
-                 backend: str = "native") -> None:  # fmt: skip
+    def __init__(self, layers: Sequence[Any], input_shape: Any = None, *, seed: int = 0,
+                 dtype: str | None = None, backend: str | None = None) -> None:  # fmt: skip
         chain = list(layers)
         start = chain.pop(0) if chain and isinstance(chain[0], Wire) else None
         for layer in chain:

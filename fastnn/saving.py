@@ -16,9 +16,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastnn import losses
 from fastnn._config import Configurable
 from fastnn._version import __version__
-from fastnn.layers.base import InputLayer, Layer, Wire
+from fastnn.layers.base import InputLayer, Layer, Parameter, Wire
+from fastnn.losses import Loss
+from fastnn.objective import Objective
+from fastnn.optimizers import Optimizer
 
 FORMAT = 1
 UNSIGNED = "0" * 64  # stands in the checksum's place while it is computed
@@ -164,7 +168,7 @@ def describe(network: Any) -> dict[str, Any]:
         "class": "Sequential" if type(network).__name__ == "Sequential" else "Network",
         "seed": network.seed,
         "dtype": network.dtype,
-        "binary_targets": network.binary_targets,
+        "objective": None if network.objective is None else _describe_objective(network.objective),
         "layers": [_describe_layer(layer) for layer in layers],
         "wires": [
             {"layer": layers.index(wire.layer), "inputs": [numbers[source] for source in wire.inputs],
@@ -173,6 +177,29 @@ def describe(network: Any) -> dict[str, Any]:
         "inputs": [numbers[wire] for wire in network.inputs],
         "outputs": [numbers[wire] for wire in network.outputs],
     }  # fmt: skip
+
+
+def _describe_objective(objective: Objective) -> dict[str, Any]:
+    return {"losses": [loss.config() for loss in objective.losses], "weights": list(objective.weights)}
+
+
+def _rebuild_objective(description: Mapping[str, Any], custom_objects: Mapping[str, Any], *, need: bool) -> Objective:
+    """What `_describe_objective` wrote; a loss that is unknown here is `Forgotten`, or an error if it is needed."""
+    found = []
+    for entry in description["losses"]:
+        try:
+            found.append(_rebuild_loss(entry, custom_objects))
+        except ValueError:
+            if need:
+                raise
+            found.append(losses.Forgotten(entry.get("function") or str(entry["type"]).partition(".")[2]))
+    return Objective(tuple(found), tuple(map(float, description["weights"])))
+
+
+def _rebuild_loss(config: Mapping[str, Any], custom_objects: Mapping[str, Any]) -> Loss:
+    if config["type"] == "Loss.Custom":
+        return losses.get(_unplain({"function": config["function"]}, custom_objects))
+    return Loss.from_config(config)
 
 
 def _describe_layer(layer: Layer) -> dict[str, Any]:
@@ -208,7 +235,8 @@ def rebuild(description: Any, custom_objects: Mapping[str, Any], backend: str) -
         wires = _rebuild_wires(description["wires"], layers)
         inputs, outputs = ([wires[number] for number in description[key]] for key in ("inputs", "outputs"))
         network = NETWORKS["Network"](inputs, outputs, **options)
-    network.binary_targets = bool(description["binary_targets"])
+    if description["objective"] is not None:
+        network.objective = _rebuild_objective(description["objective"], custom_objects, need=False)
     return network
 
 
@@ -277,18 +305,18 @@ def restore(network: Any, arrays: Mapping[str, NDArray[Any]]) -> None:
 def write_trainer(path: Any, trainer: Any) -> None:
     """Writes a trainer with its network: see `Trainer.save`."""
     network = trainer.network
-    state = network._backend.to_numpy(trainer._state).reshape(-1, network.block_size)
+    block = network.block
+    states = block.backend.to_numpy(trainer._stepper.state).reshape(-1, block.size)
     arrays = dict(network.parameters())
-    for parameter in network.offsets:
-        for number, block in enumerate(state):
-            arrays[f"state{number + 1}/{parameter.name}"] = network._view(parameter, block)
+    for parameter in _parameters(network):
+        for number, state in enumerate(states):
+            arrays[f"state{number + 1}/{parameter.name}"] = block.view(parameter, state)
     optimizer = trainer.optimizer
     description = {
         "kind": "trainer",
         "network": describe(network),
         "trainer": {
-            "losses": [loss.config() for loss in trainer.losses],
-            "loss_weights": trainer.loss_weights,
+            "objective": _describe_objective(trainer.objective),
             "optimizer": optimizer.config(),
             "optimizer_state": optimizer.state(),
             "learning_rates": trainer.learning_rates,
@@ -302,8 +330,6 @@ def write_trainer(path: Any, trainer: Any) -> None:
 
 def read_trainer(path: Any, trainer_class: Any, custom_objects: Mapping[str, Any], backend: str) -> Any:
     """A trainer and its network: see `Trainer.load`."""
-    from fastnn.optimizers import Optimizer
-
     arrays, description = read(path)
     if description.get("kind") != "trainer":
         raise ValueError(f"{str(path)!r} holds a network without a trainer: use fastnn.load")
@@ -312,9 +338,8 @@ def read_trainer(path: Any, trainer_class: Any, custom_objects: Mapping[str, Any
         restore(network, arrays)
         saved = description["trainer"]
         optimizer = Optimizer.from_config(saved["optimizer"])
-        found = [_rebuild_loss(entry, custom_objects) for entry in saved["losses"]]
-        trainer = trainer_class(network, found, optimizer, learning_rates=saved["learning_rates"],
-                                loss_weights=saved["loss_weights"])  # fmt: skip
+        network.objective = _rebuild_objective(saved["objective"], custom_objects, need=True)
+        trainer = trainer_class(network, None, optimizer, learning_rates=saved["learning_rates"])
         trainer.epoch, trainer.steps = int(saved["epoch"]), int(saved["steps"])
         trainer.history.update(saved["history"])
         trainer.optimizer.restore(saved["optimizer_state"])
@@ -323,19 +348,19 @@ def read_trainer(path: Any, trainer_class: Any, custom_objects: Mapping[str, Any
     return trainer
 
 
-def _rebuild_loss(config: Mapping[str, Any], custom_objects: Mapping[str, Any]) -> Any:
-    from fastnn.losses import Loss
-
-    if config["type"] == "Loss.Custom":
-        return _unplain({"function": config["function"]}, custom_objects)
-    return Loss.from_config(config)
-
-
 def _restore_state(trainer: Any, arrays: Mapping[str, NDArray[Any]]) -> None:
-    network = trainer.network
-    for number in range(trainer.optimizer.n_states):
-        for parameter, offset in network.offsets.items():
+    block = trainer.network.block
+    states = np.zeros((trainer.optimizer.n_states, block.size), block.dtype)
+    for number, state in enumerate(states):
+        for parameter in _parameters(trainer.network):
             name = f"state{number + 1}/{parameter.name}"
-            if name not in arrays or arrays[name].shape != parameter.shape or arrays[name].dtype != network.dtype:
+            if name not in arrays or arrays[name].shape != parameter.shape or arrays[name].dtype != block.dtype:
                 raise ValueError(f"{name!r} is missing or does not fit")
-            network._backend.write(trainer._state, number * network.block_size + offset, arrays[name].ravel())
+            start = block.offsets[parameter]
+            state[start : start + arrays[name].size] = arrays[name].ravel()
+    block.backend.write(trainer._stepper.state, 0, states.ravel())
+
+
+def _parameters(network: Any) -> list[Parameter]:
+    """The network's own; its block may hold those of others that share it."""
+    return [parameter for parameter in network.block.offsets if network.owns(parameter)]

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from fastnn import ops
 from fastnn.feed import Samples
 from fastnn.graph.autodiff import gradients
@@ -31,7 +33,8 @@ class Kind:
     collect
         Whether predictions are kept, for metrics.
     learn
-        "": forward only. "gradients": leave them in their block. "update": change the parameters.
+        "": forward only. "gradients": leave them in their block. "accumulate": add them, times a share, to what is
+        there. "update": change the parameters.
     """
 
     rows: int
@@ -56,8 +59,9 @@ def segments(network: Any, rate_scales: dict[Parameter, float], penalties: bool)
     `penalties` tells whether regularized parameters have to be told from others.
     """
     found: list[Segment] = []
-    ends = [*network.offsets.values(), network.block_size][1:]
-    for (parameter, start), end in zip(network.offsets.items(), ends, strict=True):
+    offsets = network.block.offsets
+    ends = [*offsets.values(), network.block.size][1:]
+    for (parameter, start), end in zip(offsets.items(), ends, strict=True):
         if not network.is_trainable(parameter):
             continue
         settings = (rate_scales.get(parameter, 1.0), parameter.regularized and penalties)
@@ -96,10 +100,10 @@ def trace_step(network: Any, losses: Sequence[Any], loss_weights: Sequence[float
                 outputs[f"prediction{i}"] = kept
                 places[kept] = Place(f"output:prediction{i}")
         if kind.learn:
-            outputs |= _place_gradients(network, graph, value, places)
+            outputs |= _place_gradients(network, graph, value, places, accumulate=kind.learn == "accumulate")
         if kind.learn == "update":
             _trace_updates(network, graph, optimizer, parts, places)
-    places |= {tensor: network.place(variable) for variable, tensor in graph.variables.items()
+    places |= {tensor: network.block.place(variable) for variable, tensor in graph.variables.items()
                if isinstance(variable, Parameter)}  # fmt: skip
     return plan(graph, outputs, places, fused=fused)
 
@@ -114,13 +118,12 @@ def _gather(graph: Graph, name: str, array: Any, index: Tensor | None, rows: Ext
 def _total_loss(graph: Graph, predictions: Sequence[Tensor], losses: Sequence[Any], loss_weights: Sequence[float],
                 samples: Samples, index: Tensor | None, rows: Extent) -> Tensor:  # fmt: skip
     """The weighted sum of the outputs' losses."""
-    weights = None
-    if samples.weights is not None:
-        weights = _gather(graph, "weights", samples.weights, index, rows, graph.dtype, 1.0)
     total: Tensor | None = None
     for i, (prediction, loss) in enumerate(zip(predictions, losses, strict=True)):
         dtype = "int64" if samples.kinds[i].labels else graph.dtype
         target = _gather(graph, f"y{i}", samples.targets[i], index, rows, dtype, 1.0)
+        factors = samples.weights[i]
+        weights = None if factors is None else _gather(graph, f"weights{i}", factors, index, rows, graph.dtype, 1.0)
         value = loss(prediction, target, weights)
         if loss_weights[i] != 1.0:
             value = value * loss_weights[i]
@@ -129,8 +132,21 @@ def _total_loss(graph: Graph, predictions: Sequence[Tensor], losses: Sequence[An
     return total
 
 
-def _place_gradients(network: Any, graph: Graph, value: Tensor, places: dict[Tensor, Place]) -> dict[str, Tensor]:
-    """Differentiates, and gives every trainable parameter's gradient its place in the gradient block."""
+def trace_update(network: Any, optimizer: Any, parts: Sequence[Segment]) -> Program:
+    """Plans the update alone, from gradients that lie in their block."""
+    places: dict[Tensor, Place] = {}
+    with Graph(network.dtype, training=True, seed=network.seed) as graph:
+        _trace_updates(network, graph, optimizer, parts, places)
+    return plan(graph, {}, places)
+
+
+def _place_gradients(network: Any, graph: Graph, value: Tensor, places: dict[Tensor, Place], *,
+                     accumulate: bool) -> dict[str, Tensor]:  # fmt: skip
+    """Differentiates, and gives every trainable parameter's gradient its place in the gradient block.
+
+    To add to what lies there already is a step of plain descent, on the block and with the share as its (negative)
+    rate: the kernel for that is there.
+    """
     wanted = {parameter: tensor for parameter, tensor in graph.variables.items() if network.is_trainable(parameter)}
     found: dict[str, Tensor] = {}
     slopes = gradients(value, list(wanted.values()))
@@ -142,10 +158,15 @@ def _place_gradients(network: Any, graph: Graph, value: Tensor, places: dict[Ten
     for parameter, gradient in zip(wanted, slopes, strict=True):
         if gradient is None:
             continue  # the block holds zeros there
+        if accumulate:
+            total = graph.variable(BlockPart(f"gradient of {parameter.name}", parameter.shape))
+            places[total] = network.block.place(parameter, "gradients")
+            ops.update("sgd", total, [], gradient, rate_scale=-1.0)
+            continue
         source = gradient.node.operation
         if gradient in places or source.view or source.name in ("input", "variable", "constant"):
             gradient = apply("reshape", gradient, shape=gradient.shape)  # an output of its own is a copy
-        places[gradient] = network.place(parameter, "gradients")
+        places[gradient] = network.block.place(parameter, "gradients")
         found[f"gradient of {parameter.name}"] = gradient
     return found
 
@@ -161,7 +182,7 @@ class BlockPart:
 def _trace_updates(network: Any, graph: Graph, optimizer: Any, parts: Sequence[Segment],
                    places: dict[Tensor, Place]) -> None:  # fmt: skip
     """Records one update for each segment, after the clip scale where the global norm is limited."""
-    width = 4 if network.dtype == "float32" else 8
+    width = np.dtype(network.dtype).itemsize
 
     def part(block: str, start: int, size: int) -> Tensor:
         tensor = graph.variable(BlockPart(f"{block} {start} to {start + size}", (size,)))
@@ -171,6 +192,6 @@ def _trace_updates(network: Any, graph: Graph, optimizer: Any, parts: Sequence[S
     slopes = [part("gradients", each.start, each.size) for each in parts]
     scale = ops.clip_scale(slopes, optimizer.clip_norm) if optimizer.clip_norm is not None and slopes else None
     for each, slope in zip(parts, slopes, strict=True):
-        states = [part("state", number * network.block_size + each.start, each.size)
+        states = [part("state", number * network.block.size + each.start, each.size)
                   for number in range(optimizer.n_states)]  # fmt: skip
         optimizer.update(part("parameters", each.start, each.size), states, slope, scale, each)

@@ -45,7 +45,8 @@ def state(scene: Scene) -> list[bytes]:
     trainer = scene.trainer
     weights = [value.tobytes() for value in scene.net.get_weights()]
     assert scene.net.trainer is trainer
-    return [*weights, trainer._state.tobytes(), repr((trainer.steps, trainer.epoch, dict(trainer.history))).encode()]
+    counters = repr((trainer.steps, trainer.epoch, dict(trainer.history)))
+    return [*weights, trainer._stepper.state.tobytes(), counters.encode()]
 
 
 @pytest.fixture(scope="module")

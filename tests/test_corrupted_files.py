@@ -156,7 +156,7 @@ TRAINER_NONSENSE = {
     "optimizer": (lambda d: d["trainer"]["optimizer"].update(type="Optimizer.Magic"), "unknown Optimizer"),
     "rate": (lambda d: d["trainer"]["optimizer"].update(learning_rate="fast"), "learning rate must be"),
     "no state": (lambda d: d["trainer"]["optimizer"].update(type="Optimizer.SGD"), "does not fit"),
-    "loss": (lambda d: d["trainer"].update(losses=[{"type": "Loss.Win"}]), "unknown Loss"),
+    "loss": (lambda d: d["trainer"]["objective"].update(losses=[{"type": "Loss.Win"}]), "unknown Loss"),
     "epoch": (lambda d: d["trainer"].update(epoch="many"), "cannot be loaded.*many"),
     "history": (lambda d: d["trainer"].update(history=[1, 2, 3]), "cannot be loaded"),
 }

@@ -55,7 +55,7 @@ class StopAfter(fnn.callbacks.Callback):
 
 def bits(trainer: fnn.Trainer) -> bytes:
     """Weights and optimizer state."""
-    return b"".join(w.tobytes() for w in trainer.network.get_weights()) + trainer._state.tobytes()
+    return b"".join(w.tobytes() for w in trainer.network.get_weights()) + trainer._stepper.state.tobytes()
 
 
 @contextmanager
@@ -263,7 +263,7 @@ def make():
     return fnn.Trainer(net, "cross_entropy", fnn.Adam(0.01))
 
 def bits(trainer):
-    return b"".join(w.tobytes() for w in trainer.network.get_weights()) + trainer._state.tobytes()
+    return b"".join(w.tobytes() for w in trainer.network.get_weights()) + trainer._stepper.state.tobytes()
 
 class StopAfter(fnn.callbacks.Callback):
     def __init__(self, steps):

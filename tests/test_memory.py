@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import fastnn as fnn
-from fastnn.trainer import MAX_PROGRAMS
+from fastnn.stepper import MAX_PROGRAMS
 
 STEPS = 100_000
 GROWTH = 2_000_000  # bytes over all steps: a leak of one Python float a step is 2.4 MB
@@ -66,13 +66,13 @@ def test_programs_are_kept_up_to_a_bound() -> None:
     x, y = make_data(200)
     for size in range(1, 2 * MAX_PROGRAMS):
         trainer.fit(x, y, batch_size=size)
-    assert len(trainer._runners) == MAX_PROGRAMS
+    assert len(trainer._stepper.runners) == MAX_PROGRAMS
     for rows in range(1, 200):
         trainer.step(x[:rows], y[:rows])
         trainer.network.predict(x[:rows])
-    assert len(trainer._runners) == MAX_PROGRAMS
-    assert len(trainer.network._programs) == 1
-    assert all(len(runner._idle) == 1 for runner in trainer._runners.values())
+    assert len(trainer._stepper.runners) == MAX_PROGRAMS
+    assert trainer.network._predictor() is trainer.network._predictor()
+    assert all(len(runner._idle) == 1 for runner in trainer._stepper.runners.values())
 
 
 @pytest.mark.parametrize("kind", [np.float32, np.float64, np.uint8])

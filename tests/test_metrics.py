@@ -74,10 +74,11 @@ def test_binary_accuracy():
     assert BinaryAccuracy()([True, False], np.array([0.7, 0.2], "float32")) == 1.0
 
 
-@pytest.mark.parametrize("k, expected", [(1, 0.5), (2, 0.5), (3, 1.0), (7, 1.0)])
+@pytest.mark.parametrize("k, expected", [(1, 0.5), (2, 0.5), (3, 1.0)])
 def test_top_k(k, expected):
-    assert TopK(k)(LABELS, SCORES) == expected
-    assert TopK(k)(np.eye(3)[LABELS], SCORES) == expected
+    scores = np.column_stack([SCORES, np.full(4, -1.0)])  # a fourth class, less likely than any
+    assert TopK(k)(LABELS, scores) == expected
+    assert TopK(k)(np.eye(4)[LABELS], scores) == expected
 
 
 def test_top_1_is_accuracy_even_with_ties():
@@ -193,7 +194,7 @@ def test_nan_predictions_are_never_good(metric, y_true, y_pred):
 
 def test_nan_in_another_class_spoils_the_row():
     assert accuracy([0, 0], [[1.0, nan], [1.0, 0.0]]) == 0.5
-    assert TopK(2)([0, 0], [[1.0, nan], [1.0, 0.0]]) == 0.5
+    assert TopK(1)([0, 0], [[1.0, nan], [1.0, 0.0]]) == 0.5
 
 
 def test_infinite_predictions():
@@ -229,7 +230,7 @@ def test_get_by_name():
         assert metrics.get(name)[0] == name
     assert metrics.get("accuracy") == ("accuracy", accuracy)
     assert metrics.get("top_5") == ("top_5", TopK(5))
-    assert metrics.get("top_3")[1](LABELS, SCORES) == 1.0
+    assert metrics.get("top_2")[1](LABELS, SCORES) == 0.5
     assert metrics.get("mae") == ("mae", mean_absolute_error)
 
 
@@ -280,7 +281,8 @@ BAD = {
     "row count": (lambda: accuracy(LABELS[:3], SCORES), ValueError, r"\(4,\) \(classes\) or \(4, 3\).*got \(3,\)"),
     "one-hot width": (lambda: accuracy(np.eye(4), SCORES), ValueError, r"one-hot\), got \(4, 4\)"),
     "label too large": (lambda: accuracy([0, 1, 2, 3], SCORES), ValueError, "from 0 to 2, got 3"),
-    "label negative": (lambda: TopK()([0, 1, 2, -1], SCORES), ValueError, "from 0 to 2, got -1"),
+    "label negative": (lambda: TopK(2)([0, 1, 2, -1], SCORES), ValueError, "from 0 to 2, got -1"),
+    "top of too few": (lambda: TopK(3)(LABELS, SCORES), ValueError, "top_3 of 3 classes is always 1"),
     "label fractional": (lambda: accuracy([0, 1, 2, 0.5], SCORES), ValueError, "whole numbers.*0.5"),
     "label NaN": (lambda: accuracy([0, 1, 2, nan], SCORES), ValueError, "whole numbers.*nan"),
     "one-hot NaN": (lambda: accuracy(np.full((4, 3), nan), SCORES), ValueError, "y_true holds NaN"),

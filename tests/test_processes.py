@@ -61,7 +61,7 @@ def expected() -> bytes:
     before = fnn.get_num_threads()
     fnn.set_num_threads(3)
     found = train(make_network())
-    assert make_network()._backend.name == "native"
+    assert make_network().backend == "native"
     fnn.set_num_threads(before)
     return found
 

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import fastnn as fnn
-from fastnn import trainer as trainer_module
+from fastnn import epochs, stepper
 
 WIDTH, ROWS, BATCH, EPOCHS = 256, 700, 128, 3  # wide enough for several threads; the last batch is smaller
 
@@ -85,7 +85,7 @@ def test_threads(threads: int, dtype: str, tmp_path: Path) -> None:
 def test_there_is_work_for_several_threads(dtype: str) -> None:
     trainer = make_trainer(dtype)
     trainer.fit(*make_data(BATCH), batch_size=BATCH)
-    (runner,) = trainer._runners.values()
+    (runner,) = trainer._stepper.runners.values()
     assert sum(instruction.work > 100_000 for instruction in runner.program.instructions) >= 3  # nanoseconds
 
 
@@ -103,7 +103,7 @@ def test_another_seed_is_another_file(threads: int, tmp_path: Path) -> None:
 @pytest.mark.parametrize("seconds", [0.0, 1e9])
 def test_slices(seconds: float, threads: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fnn.set_num_threads(threads)
-    monkeypatch.setattr(trainer_module, "SLICE_SECONDS", seconds)
+    monkeypatch.setattr(epochs, "SLICE_SECONDS", seconds)
     assert train(tmp_path) == expected("float32")
 
 
@@ -119,7 +119,7 @@ def test_a_callback_after_each_step(tmp_path: Path) -> None:
 @pytest.mark.parametrize("threads", [1, 4])
 def test_fused_or_not(threads: int, dtype: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lengths = []
-    original = trainer_module.trace_step
+    original = stepper.trace_step
 
     def unfused(*arguments: Any) -> Any:
         *others, fused = arguments
@@ -128,7 +128,7 @@ def test_fused_or_not(threads: int, dtype: str, tmp_path: Path, monkeypatch: pyt
         lengths.append((len(program.instructions), len(original(*arguments).instructions)))
         return program
 
-    monkeypatch.setattr(trainer_module, "trace_step", unfused)
+    monkeypatch.setattr(stepper, "trace_step", unfused)
     fnn.set_num_threads(threads)
     assert train(tmp_path, dtype) == expected(dtype)
     assert all(separate > fused for separate, fused in lengths)

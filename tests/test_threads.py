@@ -242,7 +242,7 @@ def test_runs_at_once_divide_the_threads() -> None:
 
     def limit_of_a_prediction() -> int:
         trainer.network.predict(x)
-        return trainer.network._inference()._idle[-1].limit
+        return trainer.network._predictor().runner._idle[-1].limit
 
     assert limit_of_a_prediction() == 4
     thread = threading.Thread(target=trainer.fit, args=(x, y), kwargs={"epochs": 10**9})

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 import fastnn as fnn
 from bench.shapes import Data, NetworkShape
 from fastnn import backends
+from fastnn.epochs import epoch_order
 from fastnn.graph.plan import Place, plan
 from fastnn.graph.tensor import Graph
-from fastnn.trainer import epoch_order
 
 NAME = "fastnn"
 

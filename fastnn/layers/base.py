@@ -85,7 +85,7 @@ class Layer:
     classes: ClassVar[dict[str, type[Layer]]] = {}
     name: str = ""
     trainable: bool = True
-    claimed: bool = False  # by a network
+    block: Any = None  # the ParameterBlock that its parameters lie in, once a network has made one
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -180,7 +180,7 @@ class Layer:
         return f"layer {self.name!r}" if self.name else type(self).__name__
 
     def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in self.__dict__.items() if key != "claimed"}
+        return {key: value for key, value in self.__dict__.items() if key != "block"}
 
     @staticmethod
     def _accepts(function: Any, count: int) -> bool:

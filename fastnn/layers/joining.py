@@ -49,21 +49,6 @@ def topological(inputs: Sequence[Wire], outputs: Sequence[Wire]) -> list[Wire]:
     return list(order)
 
 
-def claim_layers(layers: Sequence[Layer]) -> None:
-    """Marks the layers as this network's own.
-
-    Raises
-    ------
-    ValueError
-        If one belongs to another network already: its parameters could only live in one of them.
-    """
-    for layer in layers:
-        if layer.parameters and layer.claimed:
-            raise ValueError(f"Network: {layer.label} belongs to another network already; use a copy.deepcopy of it")
-    for layer in layers:
-        layer.claimed = True
-
-
 def name_layers(layers: Sequence[Layer]) -> None:
     """Gives layers without a name one of their own: dense_1, dense_2, ...
 

@@ -1,0 +1,245 @@
+"""The loop over epochs: all data once, again and again, with progress, metrics and callbacks in between.
+
+Compiled code runs thousands of steps a call; it comes back in slices of about a tenth of a second.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastnn._monitor import Monitor
+from fastnn._progress import Progress
+from fastnn.feed import Samples
+from fastnn.reporting import Metric, Predictions, measure
+from fastnn.step import Kind
+from fastnn.stepper import Batches, Stepper
+
+SLICE_SECONDS = 0.1  # how long compiled code runs before Python has a look
+TRIAL_ROWS = 2
+
+Watch = Callable[[int, float], bool]  # told of steps made and the last loss; says whether to go on
+
+
+class Epochs(Protocol):
+    """Data that can be gone through again and again."""
+
+    stepper: Stepper
+    measured: Sequence[Metric]
+
+    @property
+    def updates(self) -> int | None:
+        """How many an epoch has, if that is known."""
+
+    def run(self, epoch: int, watch: Watch, each_step: bool) -> dict[str, float]:
+        """Trains on all data once; returns the loss and the metrics. `each_step` asks for a watch after each."""
+
+
+@dataclass
+class ArrayEpochs:
+    """Arrays, in batches of rows that are shuffled anew each time; an update from one batch or several."""
+
+    stepper: Stepper
+    samples: Samples
+    batch: int
+    shuffle: bool
+    measured: Sequence[Metric]
+    per_update: int
+    _starts: NDArray[np.int64] = field(init=False)
+    _rows: NDArray[np.int64] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._starts = np.arange(0, self.samples.n, self.batch)
+        self._rows = np.minimum(self.batch, self.samples.n - self._starts)
+        learn = "update" if self.per_update == 1 else "accumulate"
+        kind = Kind(self.batch, self.shuffle, bool(self.measured), learn)
+        self._runner = self.stepper.runner(self.samples, kind)
+
+    @property
+    def updates(self) -> int:
+        """How many an epoch has."""
+        return -(-len(self._rows) // self.per_update)
+
+    def run(self, epoch: int, watch: Watch, each_step: bool) -> dict[str, float]:
+        """Goes through all rows once, in slices of steps; slicing changes no bit."""
+        samples = self.samples
+        predicted, outputs = self.stepper.collectors(samples.n, bool(self.measured))
+        arrays = samples.bound() | outputs
+        order = np.arange(samples.n)
+        if self.shuffle:
+            arrays["input:index"] = order = epoch_order(self.stepper.network.seed, epoch, samples.n)
+        advance = self._single(arrays) if self.per_update == 1 else self._accumulating(arrays)
+        losses = np.empty(self.updates)
+        done, size, going = 0, 1, True
+        while done < self.updates and going:
+            stop = done + 1 if each_step else min(self.updates, done + size)
+            began = time.perf_counter()
+            losses[done:stop] = advance(done, stop)
+            seconds = time.perf_counter() - began
+            size = max(1, min(2 * size + 16, int((stop - done) * SLICE_SECONDS / max(seconds, 1e-9))))
+            going = watch(stop - done, float(losses[stop - 1]))
+            done = stop
+        rows = np.add.reduceat(self._rows, np.arange(0, len(self._rows), self.per_update))[:done]
+        seen = int(rows.sum())
+        numbers = {"loss": float(np.sum(losses[:done] * rows) / seen)}
+        return numbers | measure(self.measured, Predictions.of(samples, predicted, order[:seen]))
+
+    def _single(self, arrays: dict[str, Any]) -> Callable[[int, int], Any]:
+        """Makes the updates from `first` on and before `stop`, one from each batch."""
+        table = self.stepper.table(self._runner, self._rows, self._starts)
+        return lambda first, stop: self.stepper.advance(self._runner, table[first:stop], arrays)
+
+    def _accumulating(self, arrays: dict[str, Any]) -> Callable[[int, int], Any]:
+        """The same, each from several batches."""
+
+        def advance(first: int, stop: int) -> list[float]:
+            parts = [slice(i * self.per_update, (i + 1) * self.per_update) for i in range(first, stop)]
+            return [self.stepper.accumulate([Batches(self._runner, arrays, self._rows[part], self._starts[part])],
+                                            self.per_update) for part in parts]  # fmt: skip
+
+        return advance
+
+
+@dataclass
+class BatchEpochs:
+    """An iterable of batches (x, y) or (x, y, sample_weight): an update from each, or from several."""
+
+    stepper: Stepper
+    batches: Iterable[Any]
+    measured: Sequence[Metric]
+    per_update: int
+    updates: None = None
+    _tried: bool = False
+
+    def run(self, epoch: int, watch: Watch, each_step: bool) -> dict[str, float]:
+        """Goes through all batches once."""
+        total, rows = 0.0, 0
+        seen: list[Predictions] = []
+        for group in self._groups():
+            several = [self._checked(batch) for batch in group]
+            loss, predicted = self._step(several)
+            n = sum(samples.n for samples in several)
+            total, rows = total + loss * n, rows + n
+            if self.measured:  # of targets a copy: whoever makes the batches may use their memory again
+                seen += [Predictions.of(samples, kept, np.arange(samples.n))
+                         for samples, kept in zip(several, predicted, strict=True)]  # fmt: skip
+            if not watch(1, loss):
+                break
+        if rows == 0:
+            raise ValueError("x: the iterable gave no batch")
+        numbers = {"loss": total / rows}
+        return numbers | measure(self.measured, Predictions.joined(seen)) if self.measured else numbers
+
+    def _groups(self) -> Iterator[list[Any]]:
+        batches = iter(self.batches)
+        while group := list(islice(batches, self.per_update)):
+            yield group
+
+    def _checked(self, batch: Any) -> Samples:
+        if not isinstance(batch, (tuple, list)) or len(batch) not in (2, 3):
+            raise ValueError("x: expected batches (x, y) or (x, y, sample_weight)")
+        samples = self.stepper.samples(*batch)
+        if not self._tried:
+            try_metrics(self.stepper, samples, self.measured)
+            self._tried = True
+        return samples
+
+    def _step(self, several: Sequence[Samples]) -> tuple[float, list[list[NDArray[Any]]]]:
+        collect = bool(self.measured)
+        if self.per_update > 1:
+            return self.stepper.step_accumulated(several, self.per_update, collect=collect)
+        loss, predicted = self.stepper.step_and_collect(several[0], collect=collect)
+        return loss, [predicted]
+
+
+def evaluate(stepper: Stepper, samples: Samples, measured: Sequence[Metric]) -> dict[str, float]:
+    """The loss and the metrics without training."""
+    loss, seen = stepper.evaluate(samples, collect=bool(measured))
+    return {"loss": loss} | measure(measured, seen)
+
+
+def try_metrics(stepper: Stepper, samples: Samples, measured: Sequence[Metric]) -> None:
+    """Measures before there is anything to lose: what a metric cannot work with shows now, and not after an epoch.
+
+    Functions of the user's see all rows and the present predictions, the library's own a few rows and zeros.
+
+    Raises
+    ------
+    ValueError
+        If a metric fails; names it.
+    """
+    own = [metric for metric in measured if metric.own]
+    if own:
+        measure(own, stepper.evaluate(samples, collect=True)[1])
+    few = samples.take(slice(0, TRIAL_ROWS))
+    zeros = [np.zeros((few.n, *shape), stepper.network.dtype) for shape in stepper.network.output_shapes]
+    measure([metric for metric in measured if not metric.own], Predictions.of(few, zeros, slice(None)))
+
+
+def epoch_order(seed: int, epoch: int, n: int) -> NDArray[np.int64]:
+    """The order in which `fit` goes through n rows: it depends on the network's seed and the epoch's number alone."""
+    seeds = np.random.SeedSequence([seed, epoch])
+    return np.random.Generator(np.random.Philox(seeds)).permutation(n)
+
+
+def run_epochs(trainer: Any, data: Epochs, n: int, validation: Samples | None, callbacks: Sequence[Any],
+               verbose: Any) -> None:  # fmt: skip
+    """Trains for n epochs, with everything that happens between them.
+
+    Raises
+    ------
+    ValueError
+        If a callback or a schedule watches a metric that this training will not report.
+    """
+    reported = ["loss", *(metric.label for metric in data.measured)]
+    validated = [] if validation is None else [f"validation_{name}" for name in reported]
+    for each in (*callbacks, trainer.optimizer.learning_rate):
+        if isinstance(getattr(each, "watch", None), Monitor):
+            each.watch.require([*reported, *validated, "seconds", "learning_rate"])
+    with trainer.network.training_lock:
+        trainer.stopping = False
+        for each in callbacks:
+            each.on_fit_begin(trainer)
+        try:
+            for number in range(n):
+                for each in callbacks:
+                    each.on_epoch_begin(trainer, trainer.epoch)
+                if trainer.stopping:
+                    break
+                numbers = _run_epoch(trainer, data, f"epoch {number + 1}/{n}", callbacks, verbose)
+                if validation is not None:
+                    found = evaluate(data.stepper, validation, data.measured)
+                    numbers |= {f"validation_{name}": value for name, value in found.items()}
+                trainer.epoch += 1
+                trainer.history.add(numbers)
+                trainer.optimizer.observe(numbers)
+                for each in callbacks:
+                    each.on_epoch_end(trainer, trainer.epoch - 1, numbers)
+                if trainer.stopping:
+                    break
+        finally:
+            for each in callbacks:
+                each.on_fit_end(trainer)
+
+
+def _run_epoch(trainer: Any, data: Epochs, title: str, callbacks: Sequence[Any], verbose: Any) -> dict[str, float]:
+    """One epoch, timed, with a progress bar."""
+    watchers = [each for each in callbacks if each.watches_batches]
+    began = time.perf_counter()
+    rate = float(trainer.optimizer.columns(np.array([trainer.steps]))["learning_rate"][0])
+    with Progress(title, data.updates, verbose) as progress:
+
+        def watch(steps: int, loss: float) -> bool:
+            progress.advance(steps, loss)
+            for watcher in watchers:
+                watcher.on_batch_end(trainer, trainer.steps - 1, loss)
+            return not trainer.stopping
+
+        numbers = data.run(trainer.epoch, watch, bool(watchers))
+    return {**numbers, "seconds": time.perf_counter() - began, "learning_rate": rate}

@@ -1,0 +1,74 @@
+"""Forward passes without training: the Program that `predict` runs, and the runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastnn.feed import as_input_arrays, count_rows
+from fastnn.graph.plan import Place, plan
+from fastnn.graph.tensor import Graph, Tensor, apply
+from fastnn.layers.base import ROWS
+from fastnn.program import Extent, Program
+
+PREDICT_ROWS = 256  # rows of one run: activations stay in the cache
+
+
+class Predictor:
+    """A network's forward pass, planned for batches of up to PREDICT_ROWS rows."""
+
+    def __init__(self, network: Any) -> None:
+        self.network = network
+        self.runner = network.block.backend.prepare(
+            _trace(network), network.dtype, {"parameters": network.block.memory}
+        )
+        self._has_rows = bool(self.runner.program.extents)  # a network may ignore its inputs
+
+    def predict(self, x: Any) -> list[NDArray[Any]]:
+        """An array (n, *output_shape) for each output.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If the arrays do not fit the network's inputs.
+        """
+        network = self.network
+        arrays = as_input_arrays(x, network.input_layers)
+        n = count_rows(arrays)
+        results = [np.empty((n, *shape), network.dtype) for shape in network.output_shapes]
+        for start in range(0, n, PREDICT_ROWS):
+            stop = min(n, start + PREDICT_ROWS)
+            bound = {f"output:y{i}": result[start:stop] for i, result in enumerate(results)}
+            for i, array in enumerate(arrays):
+                with np.errstate(over="ignore"):  # float64 beyond float32's range becomes infinite, as it must
+                    bound[f"input:x{i}"] = np.asarray(array[start:stop], network.dtype)
+            self.runner.run(np.array([[stop - start] if self._has_rows else []], np.float64), bound)
+        return results
+
+
+def _trace(network: Any) -> Program:
+    rows = Extent(ROWS, PREDICT_ROWS)
+    with Graph(network.dtype, seed=network.seed) as graph:
+        inputs = [graph.input(f"x{i}", (rows, *shape)) for i, shape in enumerate(network.input_shapes)]
+        scaled = [x if layer.scale == 1.0 else x * layer.scale
+                  for x, layer in zip(inputs, network.input_layers, strict=True)]  # fmt: skip
+        outputs: dict[str, Tensor] = {}
+        for number, result in enumerate(network.trace(scaled)):
+            is_computed = result.node.operation.name not in ("input", "variable", "constant")
+            fresh = is_computed and not result.node.operation.view and result not in outputs.values()
+            outputs[f"y{number}"] = result if fresh else apply("reshape", result, shape=result.shape)
+    places = {tensor: network.block.place(parameter) for parameter, tensor in graph.variables.items()}
+    places |= {tensor: Place(f"output:{name}") for name, tensor in outputs.items()}
+    return plan(graph, outputs, places)
+
+
+def output_activation(network: Any, output: int = 0) -> str:
+    """The name of the last operation before an output that does more than reshape."""
+    with Graph(network.dtype) as graph:
+        inputs = [graph.input(f"x{i}", (Extent(ROWS, 1), *shape)) for i, shape in enumerate(network.input_shapes)]
+        node = network.trace(inputs)[output].node
+    while node.operation.view and node.inputs[0] is not None:
+        node = node.inputs[0].node
+    return node.operation.name

@@ -1,0 +1,213 @@
+"""Steps of a training, one at a time or a table of them: their Programs, prepared for the kinds of data that come, and
+the memory that they share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastnn.feed import Samples, as_samples
+from fastnn.layers.base import Parameter
+from fastnn.objective import Objective
+from fastnn.optimizers import Optimizer
+from fastnn.program import Program
+from fastnn.reporting import Predictions
+from fastnn.step import Kind, segments, trace_step, trace_update
+
+EVALUATION_ROWS = 256
+MAX_PROGRAMS = 32  # kept: steps for other kinds of data or batch sizes push out the oldest
+
+
+@dataclass
+class Batches:
+    """Rows of some samples, as a step takes them: its prepared Program, and for each batch its rows and first row."""
+
+    runner: Any
+    arrays: dict[str, Any]
+    rows: NDArray[np.int64]
+    starts: NDArray[np.int64]
+
+
+class Stepper:
+    """Makes the steps of one training.
+
+    Attributes
+    ----------
+    updates
+        How many were made: one number in an array, counted by the code that makes them.
+    state, gradients
+        Blocks of the same layout as the network's parameters.
+    """
+
+    def __init__(self, network: Any, objective: Objective, optimizer: Optimizer,
+                 rate_scales: Mapping[Parameter, float]) -> None:  # fmt: skip
+        self.network = network
+        self.objective = objective
+        self.optimizer = optimizer
+        self.rate_scales = dict(rate_scales)
+        self.updates = np.zeros(1, np.int64)
+        self.state = network.block.backend.block(optimizer.n_states * network.block.size, network.dtype)
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """What is not kept by pickling."""
+        self.gradients = self.network.block.backend.block(self.network.block.size, self.network.dtype)
+        self.runners: dict[Any, Any] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = {key: value for key, value in self.__dict__.items() if key not in ("runners", "gradients")}
+        return {**state, "state": self.network.block.backend.to_numpy(self.state).copy()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        backend, values = self.network.block.backend, state["state"]
+        self.state = backend.block(values.size, self.network.dtype)
+        backend.write(self.state, 0, values)
+        self._prepare()
+
+    @property
+    def steps(self) -> int:
+        """Updates made."""
+        return int(self.updates[0])
+
+    # ------------------------------------------------------------------------------------------ preparation
+
+    def samples(self, x: Any, y: Any, sample_weight: Any = None, class_weight: Any = None) -> Samples:
+        """What people pass, checked: see `feed.as_samples`."""
+        network = self.network
+        return as_samples(x, y, network.input_layers, network.output_names, network.output_shapes,
+                          self.objective.losses, sample_weight, class_weight)  # fmt: skip
+
+    def runner(self, samples: Samples, kind: Kind, *, fused: bool = True) -> Any:
+        """The prepared Program for data like these: from the cache, or traced now."""
+        key = (samples.signature, kind, self._frozen() if kind.learn else (), fused)
+        if key not in self.runners:
+            parts = self._segments() if kind.learn else []
+            self._keep(key, trace_step(self.network, self.objective.losses, self.objective.weights, samples, kind,
+                                       self.optimizer, parts, fused))  # fmt: skip
+        return self.runners[key]
+
+    def _updater(self) -> Any:
+        """The prepared update from gradients that lie in their block."""
+        key = ("update", self._frozen())
+        if key not in self.runners:
+            self._keep(key, trace_update(self.network, self.optimizer, self._segments()))
+        return self.runners[key]
+
+    def _keep(self, key: Any, program: Program) -> None:
+        block = self.network.block
+        memory = {"parameters": block.memory, "gradients": self.gradients, "state": self.state}
+        prepared = block.backend.prepare(program, block.dtype, memory)
+        while len(self.runners) >= MAX_PROGRAMS:
+            self.runners.pop(next(iter(self.runners), None), None)  # the oldest
+        self.runners[key] = prepared
+
+    def _frozen(self) -> tuple[bool, ...]:
+        return tuple(layer.trainable for layer in self.network.layers)
+
+    def _segments(self) -> list[Any]:
+        return segments(self.network, self.rate_scales, self.optimizer.has_penalties)
+
+    def table(self, runner: Any, rows: NDArray[np.int64], starts: NDArray[np.int64]) -> NDArray[np.float64]:
+        """The run table of the next updates, a row for each of `rows`."""
+        steps = self.steps + np.arange(len(rows))
+        return _run_table(runner, len(rows), {"rows": rows, "start": starts, "step": steps,
+                                              **self.optimizer.columns(steps)})  # fmt: skip
+
+    # ------------------------------------------------------------------------------------------ steps
+
+    def advance(self, runner: Any, table: NDArray[np.float64], arrays: Mapping[str, Any]) -> NDArray[np.float64]:
+        """Makes an update for each row of the table; returns the losses."""
+        self.network.objective = self.objective
+        runner.run(table, arrays, self.updates)
+        return _losses(runner, table)
+
+    def step(self, samples: Samples) -> float:
+        """Makes one update and returns the loss before it."""
+        return self.step_and_collect(samples, collect=False)[0]
+
+    def step_and_collect(self, samples: Samples, *, collect: bool) -> tuple[float, list[NDArray[Any]]]:
+        """Makes one update; returns the loss before it and, if asked for, the predictions."""
+        batch, predicted = self._batch(samples, "update", collect)
+        table = self.table(batch.runner, batch.rows, batch.starts)
+        return float(self.advance(batch.runner, table, batch.arrays)[0]), predicted
+
+    def accumulate(self, batches: Sequence[Batches], share_of: int) -> float:
+        """Makes one update from all batches: adds up the gradient, each row counting the same; returns the loss.
+
+        `share_of` is the number of batches that an update usually takes: with the updates made it numbers this one's
+        random draws.
+        """
+        total = sum(int(each.rows.sum()) for each in batches)
+        self.network.objective = self.objective
+        self.gradients[...] = 0
+        loss, number = 0.0, self.steps * share_of
+        for each in batches:
+            shares = each.rows / total
+            table = _run_table(each.runner, len(shares), {"rows": each.rows, "start": each.starts,
+                                                          "step": number + np.arange(len(shares)),
+                                                          "learning_rate": shares})  # fmt: skip
+            each.runner.run(table, each.arrays)
+            loss += float(_losses(each.runner, table) @ shares)
+            number += len(shares)
+        updater = self._updater()
+        updater.run(_run_table(updater, 1, self.optimizer.columns(self.updates)), {}, self.updates)
+        return loss
+
+    def step_accumulated(self, several: Sequence[Samples], share_of: int, *, collect: bool
+                         ) -> tuple[float, list[list[NDArray[Any]]]]:  # fmt: skip
+        """One update from several samples; returns the loss and, if asked for, the predictions of each."""
+        prepared = [self._batch(samples, "accumulate", collect) for samples in several]
+        return self.accumulate([batch for batch, _ in prepared], share_of), [predicted for _, predicted in prepared]
+
+    def find_gradients(self, samples: Samples) -> None:
+        """Leaves the gradients of the next step in their block."""
+        batch, _ = self._batch(samples, "gradients", collect=False)
+        batch.runner.run(self.table(batch.runner, batch.rows, batch.starts), batch.arrays)
+
+    def evaluate(self, samples: Samples, *, collect: bool) -> tuple[float, Predictions]:
+        """The loss without training, and, if asked for, the predictions."""
+        runner = self.runner(samples, Kind(EVALUATION_ROWS, collect=collect))
+        starts = np.arange(0, samples.n, EVALUATION_ROWS)
+        rows = np.minimum(EVALUATION_ROWS, samples.n - starts)
+        table = self.table(runner, rows, starts)
+        predicted, outputs = self.collectors(samples.n, collect)
+        runner.run(table, samples.bound() | outputs)
+        loss = float(np.sum(_losses(runner, table) * rows) / samples.n)
+        return loss, Predictions.of(samples, predicted, slice(None))
+
+    def collectors(self, n: int, collect: bool) -> tuple[list[NDArray[Any]], dict[str, NDArray[Any]]]:
+        """Arrays for the predictions of n rows, and the same by the names of the blocks that they are bound to."""
+        shapes = self.network.output_shapes if collect else ()
+        kept = [np.empty((n, *shape), self.network.dtype) for shape in shapes]
+        return kept, {f"output:prediction{i}": array for i, array in enumerate(kept)}
+
+    def _batch(self, samples: Samples, learn: str, collect: bool) -> tuple[Batches, list[NDArray[Any]]]:
+        """All samples as one batch, and where its predictions will be."""
+        runner = self.runner(samples, Kind(_capacity(samples.n), collect=collect, learn=learn))
+        predicted, outputs = self.collectors(samples.n, collect)
+        whole = Batches(runner, samples.bound() | outputs, np.array([samples.n]), np.zeros(1, np.int64))
+        return whole, predicted
+
+
+def _run_table(runner: Any, n: int, columns: Mapping[str, Any]) -> NDArray[np.float64]:
+    """A run table of n rows: a column for each slot of the Program, zero where there is nothing to say."""
+    table = np.zeros((n, len(runner.program.slots)))
+    for column, name in enumerate(runner.program.slots):
+        table[:, column] = columns.get(name, 0.0)
+    return table
+
+
+def _losses(runner: Any, table: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The column in which each step leaves its loss."""
+    return table[:, runner.program.slots.index("loss")]
+
+
+def _capacity(rows: int) -> int:
+    """The next power of two: batches of varying size share a few Programs."""
+    return 1 << (rows - 1).bit_length()
