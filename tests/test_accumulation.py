@@ -1,7 +1,8 @@
-"""Gradient accumulation: several batches make the step of one, with every optimizer option, rests of epochs included."""
+"""Gradient accumulation: several batches make the step of one, whatever the optimizer, rests of epochs included."""
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ def test_several_batches_make_the_step_of_one(rows: int, optimizer: Any, backend
 def test_an_iterable_of_batches_of_any_size(backend: str) -> None:
     x, labels = blobs(60)
     cuts = [0, 10, 13, 30, 31, 50, 60]
-    batches = [(x[a:b], labels[a:b]) for a, b in zip(cuts, cuts[1:], strict=False)]
+    batches = [(x[a:b], labels[a:b]) for a, b in pairwise(cuts)]
     net, expected = classifier(backend), fnn.Trainer(classifier(backend), "cross_entropy", fnn.SGD(0.3))
     history = net.fit(batches, optimizer=fnn.SGD(0.3), gradient_accumulation_steps=4, verbose=0)
     losses = [expected.step(x[:31], labels[:31]), expected.step(x[31:], labels[31:])]
