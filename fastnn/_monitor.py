@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping
-from typing import Literal
+from typing import Any, Literal
 
 from fastnn._check import number, one_of
 from fastnn.metrics import better
@@ -41,6 +41,17 @@ class Monitor:
         """Forgets everything seen."""
         self.best = self.sign * math.inf
         self.waited = 0
+
+    def state(self) -> dict[str, Any]:
+        """What `observe` has changed, and of which metric, for a checkpoint."""
+        return {"monitor": self.metric, "best": self.best, "waited": self.waited}
+
+    def restore(self, state: Mapping[str, Any]) -> bool:
+        """Goes back to a `state`, if it is of the same metric; says whether it was."""
+        if state["monitor"] != self.metric:
+            return False
+        self.best, self.waited = float(state["best"]), int(state["waited"])
+        return True
 
     def require(self, names: Collection[str]) -> None:
         """Refuses a training that will not report the metric.

@@ -6,7 +6,7 @@ import csv
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from fastnn._check import whole
 from fastnn._monitor import Mode, Monitor
@@ -40,7 +40,19 @@ class Callback:
     """Base class: override what you need. `trainer.stop()` ends the training, after the epoch's callbacks have run.
 
     Epochs count from 0 over the trainer's life, and steps too. An exception of a callback ends the training.
+
+    What `state` gives goes into the trainer's checkpoints. The first `fit` of a trainer that was loaded from a
+    checkpoint written in mid-training gives it back to the callback of the same class (of several, in their order),
+    after `on_fit_begin`.
+
+    Attributes
+    ----------
+    saves
+        Whether it writes checkpoints: at the end of an epoch its turn comes after all others', so that it saves what
+        they have decided.
     """
+
+    saves: ClassVar[bool] = False
 
     @property
     def watches_batches(self) -> bool:
@@ -61,6 +73,23 @@ class Callback:
 
     def on_fit_end(self, trainer: Any) -> None:
         """Called once at the end, however the training ended."""
+
+    def state(self) -> dict[str, Any]:
+        """What it has to remember if the training is killed and resumed: numbers, strings, None and arrays by name."""
+        return {}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Sets what `state` gave."""
+
+
+def by_class(callbacks: Sequence[Callback]) -> dict[str, Callback]:
+    """Callbacks under names that are the same in another process: their class, and the how manyth it is of it."""
+    named: dict[str, Callback] = {}
+    for each in callbacks:
+        kind = type(each).__name__
+        number = sum(name.partition(" ")[0] == kind for name in named)
+        named[f"{kind} {number}"] = each
+    return named
 
 
 class LambdaCallback(Callback):
@@ -123,7 +152,7 @@ class LambdaCallback(Callback):
 class EarlyStopping(Callback):
     """Ends the training when a metric has not improved for `patience` epochs in a row.
 
-    Each `fit` starts to count anew.
+    Each `fit` starts to count anew; one that resumes from a checkpoint goes on with the count.
 
     Parameters
     ----------
@@ -183,6 +212,11 @@ class EarlyStopping(Callback):
         """Forgets an earlier training."""
         self._forget()
 
+    def on_epoch_begin(self, trainer: Training, epoch: int) -> None:
+        """Asks for the end if the training was killed after it had been decided."""
+        if self.stopped:
+            trainer.stop()
+
     def on_epoch_end(self, trainer: Training, epoch: int, metrics: Mapping[str, float]) -> None:
         """Keeps the weights of the best epoch, or asks for the end."""
         self._last_epoch = epoch
@@ -199,6 +233,20 @@ class EarlyStopping(Callback):
         if self._weights is not None and self.best_epoch != self._last_epoch:
             trainer.network.set_weights(self._weights)
         self._weights = None
+
+    def state(self) -> dict[str, Any]:
+        """The best value and its epoch, how long ago that was, and the weights that it had."""
+        weights = {f"weight{number}": array for number, array in enumerate(self._weights or ())}
+        return {**self.watch.state(), "best_epoch": self.best_epoch, "last_epoch": self._last_epoch,
+                "stopped": self.stopped, **weights}  # fmt: skip
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Goes on with the count, if it was of the same metric."""
+        if self.watch.restore(state):
+            self.best_epoch, self._last_epoch = state["best_epoch"], state["last_epoch"]
+            self.stopped = state["stopped"]
+            count = sum(name.startswith("weight") for name in state)
+            self._weights = [state[f"weight{number}"] for number in range(count)] or None
 
 
 class Checkpoint(Callback):
@@ -222,6 +270,8 @@ class Checkpoint(Callback):
         If an argument is out of range, or "auto" does not know the metric.
     """
 
+    saves: ClassVar[bool] = True
+
     def __init__(
         self, path: str | os.PathLike[str], monitor: str | None = None, every: int = 1, mode: Mode = "auto"
     ) -> None:
@@ -242,6 +292,15 @@ class Checkpoint(Callback):
             raise ValueError(f"Checkpoint: no {error} for the path {self.path!r}; there are {known}") from None
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         trainer.save(path)
+
+    def state(self) -> dict[str, Any]:
+        """The best value so far, if only the best are saved."""
+        return {} if self.watch is None else self.watch.state()
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Goes on with it, if it was of the same metric."""
+        if self.watch is not None:
+            self.watch.restore(state)
 
 
 class CSVLogger(Callback):

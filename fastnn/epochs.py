@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from fastnn._monitor import Monitor
 from fastnn._progress import Progress
+from fastnn.callbacks import by_class
 from fastnn.feed import Samples
 from fastnn.reporting import Metric, Predictions, measure
 from fastnn.step import Kind
@@ -206,7 +207,9 @@ def run_epochs(trainer: Any, data: Epochs, n: int, validation: Samples | None, c
         trainer.stopping = False
         for each in callbacks:
             each.on_fit_begin(trainer)
+        _remind(trainer, callbacks)
         try:
+            trainer.callbacks = list(callbacks)
             for number in range(n):
                 for each in callbacks:
                     each.on_epoch_begin(trainer, trainer.epoch)
@@ -219,13 +222,22 @@ def run_epochs(trainer: Any, data: Epochs, n: int, validation: Samples | None, c
                 trainer.epoch += 1
                 trainer.history.add(numbers)
                 trainer.optimizer.observe(numbers)
-                for each in callbacks:
+                for each in sorted(callbacks, key=lambda each: each.saves):
                     each.on_epoch_end(trainer, trainer.epoch - 1, numbers)
                 if trainer.stopping:
                     break
         finally:
+            trainer.callbacks = []
             for each in callbacks:
                 each.on_fit_end(trainer)
+
+
+def _remind(trainer: Any, callbacks: Sequence[Any]) -> None:
+    """Gives back what callbacks of the same classes remembered when the trainer's checkpoint was written."""
+    remembered, trainer.remembered = trainer.remembered, {}
+    for name, each in by_class(callbacks).items():
+        if name in remembered:
+            each.restore(remembered[name])
 
 
 def _run_epoch(trainer: Any, data: Epochs, title: str, callbacks: Sequence[Any], verbose: Any) -> dict[str, float]:

@@ -159,25 +159,35 @@ class SGD(Optimizer):
 
 @dataclass(eq=False, repr=False)
 class RMSprop(Optimizer):
-    """s = alpha s + (1 - alpha) g²; w -= rate * g / (sqrt(s) + eps) (Hinton, 2012)."""
+    """s = alpha s + (1 - alpha) g²; w -= rate * g / (sqrt(s) + eps) (Hinton, 2012).
+
+    With momentum v = momentum v + g / (sqrt(s) + eps), w -= rate * v.
+    """
 
     alpha: float = 0.99
     eps: float = 1e-8
-    rule: ClassVar[str] = "rmsprop"
+    momentum: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self._check("alpha", 0.0, 1.0)
         self._check("eps", 0.0, math.inf)
+        self._check("momentum", 0.0, 1.0)
+
+    @property
+    def rule(self) -> str:  # type: ignore[override]
+        """Which rule of the kernel."""
+        return "rmsprop_momentum" if self.momentum else "rmsprop"
 
     @property
     def n_states(self) -> int:
-        """The mean square."""
-        return 1
+        """The mean square and, with momentum, the velocity."""
+        return 2 if self.momentum else 1
 
     def hyperparameters(self) -> dict[str, Any]:
         """See the class."""
-        return {"alpha": self.alpha, "eps": self.eps}
+        own = {"alpha": self.alpha, "eps": self.eps}
+        return {**own, "momentum": self.momentum} if self.momentum else own
 
 
 @dataclass(eq=False, repr=False)

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from fastnn import losses
 from fastnn._config import Configurable
 from fastnn._version import __version__
+from fastnn.callbacks import by_class
 from fastnn.layers.base import InputLayer, Layer, Parameter, Wire
 from fastnn.losses import Loss
 from fastnn.objective import Objective
@@ -312,6 +313,12 @@ def write_trainer(path: Any, trainer: Any) -> None:
         for number, state in enumerate(states):
             arrays[f"state{number + 1}/{parameter.name}"] = block.view(parameter, state)
     optimizer = trainer.optimizer
+    remembered: dict[str, dict[str, Any]] = {}
+    for name, callback in by_class(trainer.callbacks).items():
+        state = callback.state()
+        arrays |= {f"{name}/{key}": value for key, value in state.items() if isinstance(value, np.ndarray)}
+        if state:
+            remembered[name] = {key: value for key, value in state.items() if not isinstance(value, np.ndarray)}
     description = {
         "kind": "trainer",
         "network": describe(network),
@@ -323,6 +330,7 @@ def write_trainer(path: Any, trainer: Any) -> None:
             "epoch": trainer.epoch,
             "steps": trainer.steps,
             "history": {name: values for name, values in trainer.history.items() if name != "seconds"},
+            "callbacks": remembered,
         },
     }
     write(path, arrays, description)
@@ -344,6 +352,7 @@ def read_trainer(path: Any, trainer_class: Any, custom_objects: Mapping[str, Any
         trainer.history.update(saved["history"])
         trainer.optimizer.restore(saved["optimizer_state"])
         _restore_state(trainer, arrays)
+        trainer.remembered = {name: state | _starting(arrays, f"{name}/") for name, state in saved["callbacks"].items()}
     network.trainer = trainer
     return trainer
 
@@ -359,6 +368,11 @@ def _restore_state(trainer: Any, arrays: Mapping[str, NDArray[Any]]) -> None:
             start = block.offsets[parameter]
             state[start : start + arrays[name].size] = arrays[name].ravel()
     block.backend.write(trainer._stepper.state, 0, states.ravel())
+
+
+def _starting(arrays: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
+    """The arrays whose names start so, by the rest of their names."""
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
 
 
 def _parameters(network: Any) -> list[Parameter]:

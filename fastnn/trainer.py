@@ -65,7 +65,12 @@ class Trainer:
         self.history = History()
         self.epoch = 0  # epochs finished
         self.stopping = False
+        self.callbacks: list[Callback] = []  # of the `fit` under way: a checkpoint holds what they remember ...
+        self.remembered: dict[str, Mapping[str, Any]] = {}  # ... and the first `fit` after loading gives it back
         self._stepper = Stepper(network, self.objective, self.optimizer, self._find_rate_scales())
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "callbacks": []}
 
     @property
     def losses(self) -> list[Loss]:

@@ -1,0 +1,48 @@
+"""Optimizers in training, against their formulas in NumPy; the kernels' own tests are in test_update.py."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from networks import both, same_weights
+
+import fastnn as fnn
+
+RATE, ALPHA, EPS, MOMENTUM, STEPS = 0.02, 0.9, 1e-6, 0.8, 20
+
+
+@both
+@pytest.mark.parametrize("momentum", [0.0, MOMENTUM])
+def test_rmsprop_with_and_without_momentum(momentum: float, backend: str) -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((32, 4)), rng.standard_normal((32, 1))
+    net = fnn.Sequential([fnn.Dense(1)], input_shape=4, dtype="float64", backend=backend)
+    w = np.concatenate([each.ravel() for each in net.get_weights()])
+    inputs = np.column_stack([x, np.ones(32)])
+    square, velocity = np.zeros(5), np.zeros(5)
+    trainer = fnn.Trainer(net, "mse", fnn.RMSprop(RATE, alpha=ALPHA, eps=EPS, momentum=momentum))
+    for _ in range(STEPS):
+        g = 2.0 / 32 * inputs.T @ (inputs @ w - y[:, 0])
+        square = ALPHA * square + (1 - ALPHA) * g * g
+        velocity = momentum * velocity + g / (np.sqrt(square) + EPS)
+        w -= RATE * velocity
+        trainer.step(x, y)
+    np.testing.assert_allclose(np.concatenate([each.ravel() for each in net.get_weights()]), w, rtol=1e-9)
+
+
+def test_rmsprop_without_momentum_keeps_one_state() -> None:
+    assert fnn.RMSprop().n_states == 1
+    assert fnn.RMSprop(momentum=0.5).n_states == 2
+    with pytest.raises(ValueError, match=r"RMSprop: momentum must be in \[0, 1\), got 1"):
+        fnn.RMSprop(momentum=1.0)
+
+
+def test_momentum_is_a_part_of_what_is_saved(tmp_path) -> None:
+    x, y = np.ones((8, 2)), np.zeros((8, 1))
+    trainer = fnn.Trainer(fnn.Sequential([fnn.Dense(1)], input_shape=2), "mse", fnn.RMSprop(momentum=0.9))
+    trainer.fit(x, y, epochs=2, verbose=0)
+    trainer.save(tmp_path / "run")
+    resumed = fnn.Trainer.load(tmp_path / "run")
+    for each in (trainer, resumed):
+        each.fit(x, y, epochs=2, verbose=0)
+    assert same_weights(trainer.network, resumed.network)
