@@ -12,9 +12,22 @@ from typing import Any
 import numpy as np
 
 PEAK, BANDWIDTH = 105e9, 12e9  # of one thread
-OVERHEAD = {"fastnn": 0.4e-6, "numpy": 1.1e-6, "torch": 6e-6, "torch.compile": 9e-6, "jax": 12e-6, "numba": 0.6e-6}
-SHARE = {"fastnn": 0.9, "numpy": 0.85, "torch": 0.92, "torch.compile": 0.93, "jax": 0.8, "numba": 0.2}
-CALLS = {"fastnn": 1, "numpy": 18, "torch": 35, "torch.compile": 30, "jax": 9, "numba": 1}  # in a training step
+OVERHEAD = {"fastnn": 0.4e-6, "numpy": 1.1e-6, "blis": 2e-6, "mkl": 1e-6, "torch": 6e-6, "torch.compile": 9e-6,
+            "jax": 12e-6, "jax scan": 2.6e-6, "scikit-learn": 40e-6, "thinc": 4e-6, "onnxruntime": 5e-6,
+            "numba": 0.6e-6}  # fmt: skip
+SHARE = {"fastnn": 0.9, "numpy": 0.85, "blis": 0.7, "mkl": 0.93, "torch": 0.92, "torch.compile": 0.93, "jax": 0.8,
+         "jax scan": 0.8, "scikit-learn": 0.5, "thinc": 0.4, "onnxruntime": 0.9, "numba": 0.2}  # fmt: skip
+CALLS = {
+    "fastnn": 1,
+    "numpy": 18,
+    "torch": 35,
+    "torch.compile": 30,
+    "jax": 9,
+    "jax scan": 1,
+    "scikit-learn": 30,
+    "thinc": 40,
+    "numba": 1,
+}  # fmt: skip ; in a training step
 NETWORKS = [((3, 4, 2), 1), ((8, 64, 64, 2), 64), ((784, 30, 10), 10), ((784, 128, 10), 32),
             ((784, 512, 512, 10), 128), ((1024,) * 5, 512), ((1800,) * 4, 64)]  # fmt: skip
 PRODUCTS = [*[(n, n, n) for n in (8, 16, 32, 64, 128, 256, 512, 1024, 2048)],
@@ -70,10 +83,13 @@ def products(maker: Maker) -> list[dict[str, Any]]:
         facts = {"shape": {"m": m, "n": n, "k": k}, "dtype": dtype, "peak_flops": threads * PEAK / wide}
         flops, traffic = 2.0 * m * n * k * wide, 4.0 * wide * (m * k + k * n + m * n)
         for suite in ("products", "program products"):
-            calls = once("numpy", "torch") if suite == "products" else {"fastnn": 0}
+            calls = once("numpy", "torch", "blis", "mkl") if suite == "products" else {"fastnn": 0}
             made = maker.benchmark(suite, f"{m}x{n}x{k}", "product", threads, flops, traffic, calls, **facts)
             made["extra_info"]["flops"] /= wide
             found.append(made)
+    turned = {"m": 256, "n": 256, "k": 256, "transpose_a": True}
+    found.append(maker.benchmark("products", "AᵀB 256x256x256", "product", 1, 2.0 * 256**3, 12.0 * 256**2,
+                                 once("numpy"), shape=turned))  # fmt: skip
     return found
 
 
@@ -115,9 +131,13 @@ def training(maker: Maker) -> list[dict[str, Any]]:
         bar = {"what": f"{name}, {threads}: times numpy's speed", "measured": ratio, "required": 1.2, "unit": "x",
                "at_most": False, "met": ratio >= 1.2}  # fmt: skip
         step["extra_info"]["bars"] = [bar]
-        step["extra_info"]["missing"] = {"thinc": "not installed"}
-        calls = {"fastnn": 2, "numpy": 6, "torch": 12}
-        found += [step, maker.benchmark("inference", name, "prediction", threads, work / 3, traffic, calls, **facts)]
+        step["extra_info"]["missing"] = {"cupy": "not installed"}
+        single = network_facts(sizes, 1)
+        once_work = single.pop("flops") / 3
+        single.pop("traffic")
+        calls = {"fastnn": 2, "numpy": 6, "torch": 12, "onnxruntime": 1}
+        one = f"{'-'.join(map(str, sizes))}, relu, batch 1"
+        found += [step, maker.benchmark("inference", one, "prediction", threads, once_work, traffic, calls, **single)]
     return found
 
 
@@ -162,7 +182,7 @@ def document(seed: int = 0, noise: float = 0.02, slower: dict[str, float] | None
                        "processor": "Example(R) Processor 9000 CPU @ 2.60GHz", "level_reason": "the best one here",
                        "openmp": True, "threads": 2, "processors": 2, "quota": 0},
             "versions": {"fastnn": "0.1.0", "numpy": "2.4.6", "torch": "2.13.0"},
-            "missing": {"thinc": "not installed", "mkl": "no library in /home/secret-user/env/lib/libmkl_rt.so"},
+            "missing": {"cupy": "not installed", "eigen": "no library in /home/secret-user/env/lib/libeigen.so"},
             "peak_flops": {"1": PEAK, "2": 2 * PEAK},
             "bytes_per_second": {"1": BANDWIDTH, "2": 2 * BANDWIDTH},
             "l2_bytes_per_second": {"1": 8 * BANDWIDTH, "2": 16 * BANDWIDTH},

@@ -100,8 +100,8 @@ def _change(before: Row, after: Row, same: set[str]) -> Change:
 
 
 def _package(contestant: str) -> str:
-    """Whose version it has: torch.compile is torch."""
-    return contestant.partition(".")[0]
+    """Whose version it has: torch.compile is torch, jax scan is jax."""
+    return contestant.replace(".", " ").partition(" ")[0]
 
 
 def text(comparison: Comparison, threshold: float | None) -> str:

@@ -6,7 +6,7 @@ from fastnn.report import tables
 from fastnn.report.record import OURS, Row, Run, geometric_mean
 from fastnn.report.words import count, listed, percent, times
 
-CLOSE = 0.97  # a row above this share of the best peer's speed counts as level rather than lost
+CLOSE = 0.97  # of the best peer's speed: what lies between this and 1 may be noise
 
 
 def summary(run: Run) -> str:
@@ -58,19 +58,20 @@ def _wins(run: Run) -> str:
 
 def _losses(run: Run) -> str:
     compared = _compared(run)
-    lost = [(ratio, row) for ratio, row in compared if ratio < CLOSE]
     if not compared:
         return ""
+    lost = [(ratio, row) for ratio, row in compared if round(ratio, 2) < 1]
     if not lost:
         ratio, row = compared[0]
         return (
-            f"**No row is lost**: the closest is {_name(row)}, {times(ratio)} the speed of {row.best_peer}, "
-            f"of {count(len(compared), 'row')} with a peer."
+            f"**No row of {len(compared)} is lost**: the closest is {_name(row)}, {times(ratio)} the speed of "
+            f"{row.best_peer}."
         )
-    worst = "; ".join(f"{_name(row)}, {times(ratio)} {row.best_peer}'s speed" for ratio, row in lost[:3])
+    clearly = sum(ratio < CLOSE for ratio, _ in lost)
+    worst = "; ".join(f"{_name(row)}, {times(ratio)} the speed of {row.best_peer}" for ratio, row in lost[:3])
     return (
-        f"**{count(len(lost), 'row')} of {len(compared)} {'is' if len(lost) == 1 else 'are'} lost** "
-        f"(below {CLOSE:g}× the best peer's speed). The worst: {worst}."
+        f"**{count(len(lost), 'row')} of {len(compared)} {'is' if len(lost) == 1 else 'are'} slower than the fastest "
+        f"other contestant**, {clearly} of them below {CLOSE:g}×. The worst: {worst}."
     )
 
 
@@ -78,7 +79,7 @@ def _distance(run: Run) -> str:
     rows = [row for row in run.suite("products", "program products") if row.share_of_peak and row.dtype == "float32"]
     if not rows:
         return ""
-    best, *_, worst = sorted(rows, key=lambda row: -(row.share_of_peak or 0)) * (1 if len(rows) > 1 else 2)
+    best, worst = (pick(rows, key=lambda row: row.share_of_peak or 0) for pick in (max, min))
     shares = sorted(row.share_of_peak or 0 for row in rows)
     return (
         f"**Of the machine's peak**, float32 products reach {percent(shares[len(shares) // 2])} in the median row: "

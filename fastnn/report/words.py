@@ -18,11 +18,19 @@ def digits(value: float, count: int = 3) -> str:
 
 def with_unit(value: float, unit: str) -> str:
     """With the prefix that leaves one to three digits before the point: 5.20 µs, 105 GFLOP/s."""
-    rounded = float(f"{value:.2e}")
-    for factor, prefix in _PREFIXES:
-        if abs(rounded) >= factor:
-            return f"{digits(value / factor)} {prefix}{unit}"
-    return f"{digits(value / 1e-9)} n{unit}" if value else f"0 {unit}"
+    factor, prefix = _prefix(value)
+    return f"{digits(value / factor)} {prefix}{unit}"
+
+
+def tick(value: float, unit: str) -> str:
+    """The same with no more digits than it takes, for the numbers of an axis: 1 µs, 10 k."""
+    factor, prefix = _prefix(value)
+    return f"{float(f'{value / factor:.3g}'):g} {prefix}{unit}".strip()
+
+
+def _prefix(value: float) -> tuple[float, str]:
+    rounded = abs(float(f"{value:.2e}"))
+    return next((pair for pair in _PREFIXES if rounded >= pair[0]), _PREFIXES[-1])
 
 
 def seconds(value: float) -> str:

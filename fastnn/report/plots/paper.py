@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from fastnn._canvas import DPI, GREY, INK, PALE, SMALL, TEXT, TITLE
+from fastnn._canvas import DPI, INK, PALE, SMALL, TEXT, TITLE
 from fastnn.report.record import OURS
 
 if TYPE_CHECKING:
@@ -36,15 +36,15 @@ LOOKS = {
     "torch": Look("#E69F00", "^"),
     "torch.compile": Look("#E69F00", "v", "--"),
     "jax": Look("#009E73", "D"),
-    "jax.scan": Look("#009E73", "d", "--"),
-    "sklearn": Look("#56B4E9", "P"),
+    "jax scan": Look("#009E73", "d", "--"),
+    "scikit-learn": Look("#56B4E9", "P"),
     "thinc": Look("#CC79A7", "X"),
     "onnxruntime": Look("#7A4B94", "p"),
     "blis": Look("#8C6D31", "h"),
     "mkl": Look("#8A8A8A", "<"),
-    "numba": Look("#44AA99", ">", "-."),
+    "numba": Look("#882255", ">", "-."),
 }
-_OTHERS = (Look("#332288", "*"), Look("#882255", "8", "--"), Look("#117733", "H", "-."), Look("#666633", "4", ":"))
+_OTHERS = (Look("#332288", "*"), Look("#44AA99", "8", "--"), Look("#117733", "H", "-."), Look("#666633", "4", ":"))
 
 
 def look(contestant: str) -> Look:
@@ -69,12 +69,16 @@ def label_axes(axes: Axes, x: str, y: str) -> None:
     axes.set_ylabel(y, fontsize=TEXT, color=INK)
 
 
-def logarithmic(axis: Any, form: Callable[[float], str], *, base: float = 10.0, most: int = 7) -> None:
-    """A logarithmic x or y axis whose numbers are written by `form`."""
+def logarithmic(axis: Any, form: Callable[[float], str], *, base: float = 10.0, most: int = 12) -> None:
+    """A logarithmic x or y axis of what is drawn by now; its numbers are written by `form`, more of them where it is
+    short.
+    """
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
     axis.axes.set(**{f"{axis.axis_name}scale": "log"})
-    axis.set_major_locator(LogLocator(base=base, numticks=most))
+    low, high = axis.get_view_interval()
+    steps = (1.0, 2.0, 5.0) if base == 10.0 and high < 200.0 * low else (1.0,)
+    axis.set_major_locator(LogLocator(base=base, subs=steps, numticks=most))
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(FuncFormatter(lambda value, _: form(value)))
     axis.set_minor_formatter(NullFormatter())
@@ -125,6 +129,7 @@ def label_ends(axes: Axes, ends: Sequence[tuple[float, float, str, str]], *, sid
 
     To be called when the limits of the axes are final.
     """
+    lay_out(axes)
     low, high = (math.log(limit) for limit in axes.get_ylim())
     height = axes.get_window_extent().height * 72.0 / axes.figure.dpi  # points
     distance = 1.25 * SMALL / height * (high - low)
@@ -135,12 +140,13 @@ def label_ends(axes: Axes, ends: Sequence[tuple[float, float, str, str]], *, sid
                       fontsize=SMALL, color=colour, annotation_clip=False)  # fmt: skip
 
 
+def lay_out(axes: Axes) -> None:
+    """Gives the axes their final place and size in the picture, for what is measured in points."""
+    axes.get_figure(root=True).draw_without_rendering()  # type: ignore[union-attr]
+
+
 def png(figure: Figure) -> bytes:
     """The picture as a file's content."""
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=DPI, metadata={"Software": None})
     return stream.getvalue()
-
-
-__all__ = ["BLUE", "GREY", "INK", "PALE", "SMALL", "TEXT", "VERMILION", "WIDTH", "Look", "apart", "grid", "headline",
-           "key", "label_axes", "label_ends", "line", "logarithmic", "look", "panel_title", "png"]  # fmt: skip

@@ -19,11 +19,16 @@ CALLED, INSIDE = "products", "program products"
 
 def draw(run: Run) -> Iterator[Picture]:
     """A picture for each float type, a panel for each number of threads."""
-    square = [row for row in run.suite(CALLED, INSIDE) if len({*row.shape.values()}) == 1]
+    square = [row for row in run.suite(CALLED, INSIDE) if _plain_square(row)]
     for dtype in dict.fromkeys(row.dtype for row in square):
         rows = [row for row in square if row.dtype == dtype]
         if len({row.shape["n"] for row in rows}) > 1:
             yield _picture(dtype, rows)
+
+
+def _plain_square(row: Row) -> bool:
+    turned = row.shape.get("transpose_a") or row.shape.get("transpose_b")
+    return not turned and row.shape["m"] == row.shape["n"] == row.shape["k"]
 
 
 def _picture(dtype: str, rows: list[Row]) -> Picture:
