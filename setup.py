@@ -21,6 +21,7 @@ KERNELS = "fastnn/kernels"
 # Contraction is off so that a fused multiply-add happens exactly where the source writes one; never -ffast-math.
 COMPILE = ["-O3", "-g0", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden"]
 COMPILE += ["-fwrapv"]  # arithmetic on the bits of a float wraps around
+OPTIONAL = ["-fno-version-loops-for-strides"]  # gcc's alone: a loop of each kind has more registers than two of it
 COMPILE += ["-Wall", "-Wno-psabi", "-Wno-unused-function", "-Wno-unused-but-set-variable"]
 COMPILE += ["-Wno-maybe-uninitialized", "-Wno-unknown-warning-option"]  # gcc's alone, and clang's word for that
 AVX2 = ["-march=x86-64", "-mavx2", "-mfma", "-mbmi", "-mbmi2", "-mlzcnt", "-mf16c", "-mmovbe"]
@@ -83,6 +84,9 @@ class BuildKernels(build_ext):
 
     def build_extensions(self) -> None:
         self.parallel = self.parallel or os.cpu_count()
+        accepted = [flag for flag in OPTIONAL if self.accepts(flag)]
+        for target in self.extensions:
+            target.extra_compile_args += accepted
         if self.openmp_works():
             for target in self.extensions:
                 if target.name.endswith(".executor"):
@@ -91,6 +95,17 @@ class BuildKernels(build_ext):
         else:
             print("fastnn: building without OpenMP: the kernels will run on one thread", file=sys.stderr)
         super().build_extensions()
+
+    def accepts(self, flag: str) -> bool:
+        """Whether the compiler knows a flag."""
+        with tempfile.TemporaryDirectory() as folder:
+            source = Path(folder, "probe.c")
+            source.write_text("int main(void) { return 0; }")
+            try:
+                self.compiler.compile([str(source)], output_dir=folder, extra_postargs=["-Werror", flag])
+            except Exception:  # each compiler class of setuptools raises its own errors
+                return False
+        return True
 
     def openmp_works(self) -> bool:
         if os.environ.get("FASTNN_OPENMP") == "0":

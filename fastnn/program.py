@@ -106,6 +106,11 @@ class Operation:
         "slope" (the product times a derivative at the second input). See `graph/fuse.py`.
     takes_epilogue
         True for operations whose kernel applies epilogues.
+    with_update
+        For operations that can update a weight by their result instead of storing it: the name of the operation that
+        does both, from the input specs and attributes; None where it cannot. Its inputs are the same, and the weight.
+    plain_update
+        For updates: whether these attributes make it w -= learning_rate * rate_scale * gradient and nothing else.
     in_place
         Pairs (output, input) that share one buffer: updates of parameters and state.
     effect
@@ -136,6 +141,8 @@ class Operation:
     )
     epilogue: str | None = None
     takes_epilogue: bool = False
+    with_update: Callable[[Sequence[Spec | None], Attributes], str | None] = lambda inputs, attributes: None
+    plain_update: Callable[[Attributes], bool] = lambda attributes: False
     in_place: tuple[tuple[int, int], ...] = ()
     cost: float = 0.25
     view: bool = False

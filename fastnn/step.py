@@ -5,8 +5,8 @@ Everything that changes between steps comes from the run table; what is traced h
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from fastnn import ops
 from fastnn.feed import Samples
 from fastnn.graph.autodiff import gradients
 from fastnn.graph.plan import Place, plan
-from fastnn.graph.tensor import Graph, Tensor, apply
+from fastnn.graph.tensor import Graph, Tensor, apply, specs
 from fastnn.layers.base import ROWS, Parameter
 from fastnn.program import Extent, Program, Spec
 
@@ -53,29 +53,36 @@ class Segment:
     regularized: bool
 
 
-def segments(network: Any, rate_scales: dict[Parameter, float], penalties: bool) -> list[Segment]:
-    """The trainable parts of the parameter block, as few as possible.
+def segments(network: Any, rate_scales: Mapping[Parameter, float], penalties: bool) -> dict[Parameter, Segment]:
+    """The part of the parameter block that belongs to each trainable parameter, and how it is updated.
 
     `penalties` tells whether regularized parameters have to be told from others.
     """
-    found: list[Segment] = []
     offsets = network.block.offsets
     ends = [*offsets.values(), network.block.size][1:]
-    for (parameter, start), end in zip(offsets.items(), ends, strict=True):
-        if not network.is_trainable(parameter):
-            continue
-        settings = (rate_scales.get(parameter, 1.0), parameter.regularized and penalties)
+    return {
+        parameter: Segment(start, end - start, rate_scales.get(parameter, 1.0), parameter.regularized and penalties)
+        for (parameter, start), end in zip(offsets.items(), ends, strict=True)
+        if network.is_trainable(parameter)
+    }
+
+
+def joined(parts: Iterable[Segment]) -> list[Segment]:
+    """The same segments, those that are neighbours and alike as one."""
+    found: list[Segment] = []
+    for part in parts:
         last = found[-1] if found else None
-        if last and last.start + last.size == start and (last.rate_scale, last.regularized) == settings:
-            found[-1] = Segment(last.start, end - last.start, *settings)
+        if last and last == replace(part, start=last.start, size=last.size) and last.start + last.size == part.start:
+            found[-1] = replace(last, size=last.size + part.size)
         else:
-            found.append(Segment(start, end - start, *settings))
+            found.append(part)
     return found
 
 
 def trace_step(network: Any, losses: Sequence[Any], loss_weights: Sequence[float], samples: Samples, kind: Kind,
-               optimizer: Any = None, parts: Sequence[Segment] = (), fused: bool = True) -> Program:  # fmt: skip
-    """Traces and plans a step for data like `samples`.
+               optimizer: Any = None, rate_scales: Mapping[Parameter, float] | None = None,
+               fused: bool = True) -> Program:  # fmt: skip
+    """Traces and plans a step for data like `samples`; `rate_scales` multiply the learning rate of some parameters.
 
     Raises
     ------
@@ -100,9 +107,16 @@ def trace_step(network: Any, losses: Sequence[Any], loss_weights: Sequence[float
                 outputs[f"prediction{i}"] = kept
                 places[kept] = Place(f"output:prediction{i}")
         if kind.learn:
-            outputs |= _place_gradients(network, graph, value, places, accumulate=kind.learn == "accumulate")
+            slopes = _differentiate(network, graph, value)
         if kind.learn == "update":
-            _trace_updates(network, graph, optimizer, parts, places)
+            parts = segments(network, rate_scales or {}, optimizer.has_penalties)
+            _update_alone(graph, optimizer, slopes, parts)
+            outputs |= _place_gradients(network, slopes, places)
+            _update_together(network, graph, optimizer, joined(parts.values()), places)
+        elif kind.learn == "accumulate":
+            _accumulate(network, graph, slopes, places)
+        elif kind.learn:
+            outputs |= _place_gradients(network, slopes, places)
     places |= {tensor: network.block.place(variable) for variable, tensor in graph.variables.items()
                if isinstance(variable, Parameter)}  # fmt: skip
     return plan(graph, outputs, places, fused=fused)
@@ -132,37 +146,42 @@ def _total_loss(graph: Graph, predictions: Sequence[Tensor], losses: Sequence[An
     return total
 
 
-def trace_update(network: Any, optimizer: Any, parts: Sequence[Segment]) -> Program:
+def trace_update(network: Any, optimizer: Any, rate_scales: Mapping[Parameter, float]) -> Program:
     """Plans the update alone, from gradients that lie in their block."""
     places: dict[Tensor, Place] = {}
+    parts = segments(network, rate_scales, optimizer.has_penalties)
     with Graph(network.dtype, training=True, seed=network.seed) as graph:
-        _trace_updates(network, graph, optimizer, parts, places)
+        _update_together(network, graph, optimizer, joined(parts.values()), places)
     return plan(graph, {}, places)
 
 
-def _place_gradients(network: Any, graph: Graph, value: Tensor, places: dict[Tensor, Place], *,
-                     accumulate: bool) -> dict[str, Tensor]:  # fmt: skip
-    """Differentiates, and gives every trainable parameter's gradient its place in the gradient block.
-
-    To add to what lies there already is a step of plain descent, on the block and with the share as its (negative)
-    rate: the kernel for that is there.
-    """
+def _differentiate(network: Any, graph: Graph, value: Tensor) -> dict[Parameter, Tensor]:
+    """The gradient of every trainable parameter that the loss depends on."""
     wanted = {parameter: tensor for parameter, tensor in graph.variables.items() if network.is_trainable(parameter)}
-    found: dict[str, Tensor] = {}
     slopes = gradients(value, list(wanted.values()))
     if wanted and all(gradient is None for gradient in slopes):
         raise ValueError(
             "the loss has no gradient: it does not depend on a parameter that is trained, or a 'step' is in between "
             "(which fnn.Rosenblatt() trains)"
         )
-    for parameter, gradient in zip(wanted, slopes, strict=True):
-        if gradient is None:
-            continue  # the block holds zeros there
-        if accumulate:
-            total = graph.variable(BlockPart(f"gradient of {parameter.name}", parameter.shape))
-            places[total] = network.block.place(parameter, "gradients")
-            ops.update("sgd", total, [], gradient, rate_scale=-1.0)
-            continue
+    return {parameter: slope for parameter, slope in zip(wanted, slopes, strict=True) if slope is not None}
+
+
+def _accumulate(network: Any, graph: Graph, slopes: Mapping[Parameter, Tensor], places: dict[Tensor, Place]) -> None:
+    """Adds gradients, times the batch's share, to what lies in their block.
+
+    That is a step of plain descent, on the block and with the share as its (negative) rate: the kernel for it is there.
+    """
+    for parameter, gradient in slopes.items():
+        total = graph.variable(BlockPart(f"gradient of {parameter.name}", parameter.shape))
+        places[total] = network.block.place(parameter, "gradients")
+        ops.update("sgd", total, [], gradient, rate_scale=-1.0)
+
+
+def _place_gradients(network: Any, slopes: Mapping[Parameter, Tensor], places: dict[Tensor, Place]) -> dict[str, Tensor]:
+    """Gives gradients their places in the gradient block, which holds zeros where there is none."""
+    found: dict[str, Tensor] = {}
+    for parameter, gradient in slopes.items():
         source = gradient.node.operation
         if gradient in places or source.view or source.name in ("input", "variable", "constant"):
             gradient = apply("reshape", gradient, shape=gradient.shape)  # an output of its own is a copy
@@ -179,8 +198,22 @@ class BlockPart:
     shape: tuple[int, ...]
 
 
-def _trace_updates(network: Any, graph: Graph, optimizer: Any, parts: Sequence[Segment],
-                   places: dict[Tensor, Place]) -> None:  # fmt: skip
+def _update_alone(graph: Graph, optimizer: Any, slopes: dict[Parameter, Tensor],
+                  parts: dict[Parameter, Segment]) -> None:  # fmt: skip
+    """Records an update of its own, and takes it off both lists, for each gradient that fusion may put into its weight.
+
+    Optimizers with state gain nothing: their pass over memory stays one.
+    """
+    if optimizer.n_states or optimizer.clip_norm is not None:
+        return
+    for parameter, slope in list(slopes.items()):
+        source = slope.node
+        if source.operation.with_update(specs(source.inputs), source.attributes):
+            optimizer.update(graph.variables[parameter], [], slopes.pop(parameter), None, parts.pop(parameter))
+
+
+def _update_together(network: Any, graph: Graph, optimizer: Any, parts: Sequence[Segment],
+                     places: dict[Tensor, Place]) -> None:  # fmt: skip
     """Records one update for each segment, after the clip scale where the global norm is limited."""
     width = np.dtype(network.dtype).itemsize
 

@@ -17,7 +17,7 @@ from fastnn.objective import Objective
 from fastnn.optimizers import Optimizer
 from fastnn.program import Program
 from fastnn.reporting import Predictions
-from fastnn.step import Kind, segments, trace_step, trace_update
+from fastnn.step import Kind, trace_step, trace_update
 
 EVALUATION_ROWS = 256
 MAX_PROGRAMS = 32  # kept: steps for other kinds of data or batch sizes push out the oldest
@@ -87,16 +87,15 @@ class Stepper:
         """The prepared Program for data like these: from the cache, or traced now."""
         key = (samples.signature, kind, self._frozen() if kind.learn else (), fused)
         if key not in self.runners:
-            parts = self._segments() if kind.learn else []
             self._keep(key, trace_step(self.network, self.objective.losses, self.objective.weights, samples, kind,
-                                       self.optimizer, parts, fused))  # fmt: skip
+                                       self.optimizer, self.rate_scales, fused))  # fmt: skip
         return self.runners[key]
 
     def _updater(self) -> Any:
         """The prepared update from gradients that lie in their block."""
         key = ("update", self._frozen())
         if key not in self.runners:
-            self._keep(key, trace_update(self.network, self.optimizer, self._segments()))
+            self._keep(key, trace_update(self.network, self.optimizer, self.rate_scales))
         return self.runners[key]
 
     def _keep(self, key: Any, program: Program) -> None:
@@ -109,9 +108,6 @@ class Stepper:
 
     def _frozen(self) -> tuple[bool, ...]:
         return tuple(layer.trainable for layer in self.network.layers)
-
-    def _segments(self) -> list[Any]:
-        return segments(self.network, self.rate_scales, self.optimizer.has_penalties)
 
     def table(self, runner: Any, rows: NDArray[np.int64], starts: NDArray[np.int64]) -> NDArray[np.float64]:
         """The run table of the next updates, a row for each of `rows`."""

@@ -1,4 +1,4 @@
-"""Fusion: an elementwise step moves into the product that feeds it, where the result is still in a register or cache.
+"""Fusion: what follows a product moves into it, where its result is still in a register or cache.
 
 Only traits of the operations decide, never their names, and never does a fusion change a bit of the result: the product
 applies the very function that the separate instruction would have applied.
@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fastnn.graph.tensor import Node, Tensor
-from fastnn.program import Operation
+from fastnn.graph.tensor import Node, Tensor, specs
+from fastnn.program import OPERATIONS, Operation
 
 
 @dataclass
@@ -71,7 +71,37 @@ def fuse(calls: Sequence[Call], wanted: Sequence[Tensor]) -> list[Call]:
             inputs = [*_padded(product.inputs, 3), call.inputs[1]]
             _replace(call, Call(product.operation, [call.outputs[0], None], inputs, attributes))
             merged[id(product)] = call
-    return [call for call in calls if id(call) not in merged]
+    return _fuse_updates([call for call in calls if id(call) not in merged], wanted)
+
+
+def _fuse_updates(calls: Sequence[Call], wanted: Sequence[Tensor]) -> list[Call]:
+    """Moves plain updates into the products that compute their gradients, which are then never stored.
+
+    Only where nobody else wants the gradient. The fused call stands where the product stood, or after the last other
+    call that reads the weight (by its own name: where a view of it is read, nothing is fused).
+    """
+    readers = Counter(tensor for call in calls for tensor in call.inputs if tensor is not None)
+    readers.update(wanted)
+    position = {call.outputs[0]: number for number, call in enumerate(calls) if call.outputs}
+    after: dict[int, list[Call]] = {}  # number of a call -> those that follow it
+    merged: set[int] = set()
+    for number, call in enumerate(calls):
+        if not call.operation.plain_update(call.attributes):
+            continue
+        gradient, scale, weight = call.inputs
+        product = calls[position[gradient]] if gradient in position else None
+        readings = [i for i, other in enumerate(calls) if other is not call and weight in other.inputs]
+        if product is None or scale is not None or readers[gradient] > 1 or any(calls[i].operation.view for i in readings):
+            continue
+        name = product.operation.with_update(specs(product.inputs), product.attributes)
+        if name is None:
+            continue
+        attributes = {**product.attributes, "rate_scale": call.attributes["rate_scale"]}
+        fused = Call(OPERATIONS[name], list(call.outputs), [*product.inputs[:2], weight], attributes)
+        after.setdefault(max(position[gradient], *readings), []).append(fused)
+        merged |= {position[gradient], number}
+    return [each for number, call in enumerate(calls)
+            for each in ([] if number in merged else [call]) + after.get(number, [])]  # fmt: skip
 
 
 def _padded(inputs: Sequence[Tensor | None], length: int) -> list[Tensor | None]:

@@ -34,11 +34,16 @@ class Node:
         self.inputs = tuple(inputs)
         self.attributes = dict(attributes)
         self.graph = graph
-        specs = operation.infer([None if each is None else each.spec for each in inputs], attributes)
-        self.outputs = tuple(Tensor(self, index, spec) for index, spec in enumerate(specs))
+        found = operation.infer(specs(inputs), attributes)
+        self.outputs = tuple(Tensor(self, index, spec) for index, spec in enumerate(found))
 
     def __repr__(self) -> str:
         return f"{self.operation.name}{self.inputs}"
+
+
+def specs(tensors: Sequence[Tensor | None]) -> list[Spec | None]:
+    """Their shapes and types."""
+    return [None if tensor is None else tensor.spec for tensor in tensors]
 
 
 class Symbol:

@@ -44,6 +44,7 @@ KERNELS = {
     "permute": <size_t> <void *> permute,
     "pointwise_loss": <size_t> <void *> pointwise_loss,
     "product": <size_t> <void *> product,
+    "product_update": <size_t> <void *> product_update,
     "record": <size_t> <void *> record,
     "reduce": <size_t> <void *> reduce,
     "slice": <size_t> <void *> slice_axis,

@@ -13,6 +13,8 @@ cdef struct Product:
     int64_t m, n, k
     Matrix a, b
     Matrix start           # what the first chain starts from (a bias has rows that coincide); absent: from zero
+    bint add               # c += factor * (a b): start is absent, and k is one chain at most
+    real factor
     Matrix sum             # where the chains are summed: c itself, or z, the output before the activation
     Matrix c
     Matrix aux             # what the slope is taken at
@@ -63,24 +65,31 @@ cdef inline Matrix from_element(Matrix x, int64_t i, int64_t j) noexcept nogil:
     return x
 
 
-cdef inline void read_product(const Instruction *instruction, Product *p) noexcept nogil:
+cdef inline void read_factors(const Instruction *instruction, bint turned_a, bint turned_b, Product *p) noexcept nogil:
+    """Operands c, ..., a, b, and all that is the same for a plain product."""
     cdef const Operand *a = &instruction.operand[2]
-    cdef const Operand *bias = &instruction.operand[4]
     p.a = matrix_of(a)
     p.b = matrix_of(&instruction.operand[3])
-    p.c = matrix_of(&instruction.operand[0])
-    p.aux.data = NULL
-    if instruction.n_operands > 5:
-        p.aux = matrix_of(&instruction.operand[5])
+    p.c = p.sum = matrix_of(&instruction.operand[0])
     p.n = instruction.operand[0].shape[instruction.operand[0].ndim - 1]
     p.k = a.shape[a.ndim - 1]
     p.m = rows_of(a)
-    if instruction.integer[0]:
+    if turned_a:
         p.a = transposed(p.a)
         p.m, p.k = p.k, p.m
-    if instruction.integer[1]:
+    if turned_b:
         p.b = transposed(p.b)
-    p.start.data = NULL
+    p.start.data = p.aux.data = NULL
+    p.add = False
+    p.factor = 1
+    p.epilogue = NO_EPILOGUE
+
+
+cdef inline void read_product(const Instruction *instruction, Product *p) noexcept nogil:
+    cdef const Operand *bias = &instruction.operand[4]
+    read_factors(instruction, instruction.integer[0], instruction.integer[1], p)
+    if instruction.n_operands > 5:
+        p.aux = matrix_of(&instruction.operand[5])
     if instruction.integer[2]:
         p.start = p.c
     elif instruction.n_operands > 4 and bias.data != NULL:
@@ -90,9 +99,8 @@ cdef inline void read_product(const Instruction *instruction, Product *p) noexce
     p.epilogue = <int> instruction.integer[3]
     p.code = <int> instruction.integer[4]
     p.numbers = &instruction.number[0]
-    p.sum = matrix_of(&instruction.operand[1])
-    if p.epilogue != FORWARD or p.sum.data == NULL:
-        p.sum = p.c
+    if p.epilogue == FORWARD and instruction.operand[1].data != NULL:
+        p.sum = matrix_of(&instruction.operand[1])
 
 
 cdef inline void exchange_sides(Product *p) noexcept nogil:
@@ -296,7 +304,8 @@ cdef inline void place_a(const Product *p, Tile *t, int64_t i, int64_t rows, int
 
 cdef void one_chain(const Product *p, Tile *t, int64_t step, bint packed, real *copy) noexcept nogil:
     """The chain that begins at `step`, band after band; t.b is in place. The epilogue follows a band's last chain."""
-    cdef int64_t bands = (p.m + MR - 1) // MR, i = 0, rows, together
+    cdef int64_t most = LOW_MR if packed or sliver_reals(p.n, p.k) <= NEAR_REALS else MR
+    cdef int64_t bands = (p.m + most - 1) // most, i = 0, rows, together
     cdef const real *b = t.b
     t.start = NULL
     t.start_row = p.start.row
@@ -324,7 +333,8 @@ cdef void one_block(const Product *p, real *slivers, real *copy) noexcept nogil:
     are read where they lie."""
     cdef Tile t
     cdef int64_t step = 0
-    t.add = False
+    t.add = p.add
+    t.factor = p.factor
     t.b_step = p.b.row if slivers == NULL else NR
     while True:
         t.k = chain_length(p.k - step)
@@ -372,7 +382,7 @@ cdef void solve(Product *p, char *scratch) noexcept nogil:
     cdef int64_t columns = block_columns(p.k), j = 0
     if p.n == 1:
         p.b.column = p.start.column = p.sum.column = p.c.column = p.aux.column = 1
-    if p.m <= TURNED_ROWS and p.n >= VL and p.b.row == 1 and p.b.column != 1 and p.sum.column == 1:
+    if p.m <= TURNED_ROWS and not p.add and p.n >= VL and p.b.row == 1 and p.b.column != 1 and p.sum.column == 1:
         block = p[0]
         block.n = p.n // VL * VL
         few_rows(&block)
@@ -451,10 +461,28 @@ cdef int product(const Instruction *instruction, int thread, int n_threads) noex
     """Operands c, z, a, b, bias, aux; integers transpose_a, transpose_b, accumulate, epilogue, code."""
     cdef Product p
     read_product(instruction, &p)
-    if better_exchanged(&p):
-        exchange_sides(&p)
+    return run_product(instruction, &p, thread, n_threads)
+
+
+cdef int product_update(const Instruction *instruction, int thread, int n_threads) noexcept nogil:
+    """w -= rate * (a b), the update of a weight by its gradient, which is never stored; k is at most KCHAIN.
+
+    Operands w, nothing, a, b, ... (ignored); integers column of the learning rate, transpose_a, transpose_b; number 0:
+    what the rate is multiplied by.
+    """
+    cdef Product p
+    read_factors(instruction, instruction.integer[1], instruction.integer[2], &p)
+    p.add = True
+    p.factor = <real> (-(instruction.run[instruction.integer[0]] * instruction.number[0]))
+    return run_product(instruction, &p, thread, n_threads)
+
+
+cdef int run_product(const Instruction *instruction, Product *p, int thread, int n_threads) noexcept nogil:
+    """One thread's part."""
+    if better_exchanged(p):
+        exchange_sides(p)
     if n_threads > 1:
-        take_part(&p, thread, n_threads)
+        take_part(p, thread, n_threads)
     if p.m > 0 and p.n > 0:
-        solve(&p, instruction.scratch + thread * instruction.scratch_size)
+        solve(p, instruction.scratch + thread * instruction.scratch_size)
     return KERNEL_OK

@@ -1,6 +1,10 @@
 # The micro-kernel of the product: a tile of c held in registers while k runs through one chain.
 
 
+cdef enum:
+    FAR = 32               # steps after which it pays to have asked for c beforehand: the processor looks less far
+
+
 cdef struct Tile:
     # One tile, or several in a line: along a row of tiles or down a column.
     const real *a          # element (row, step) lies at a + row * a_row + step * a_step
@@ -12,7 +16,8 @@ cdef struct Tile:
     int64_t start_row
     real *c                # rows c_row apart
     int64_t c_row
-    bint add               # the chain is added to c instead of replacing it
+    bint add               # the chain, times `factor`, is added to c instead of replacing it
+    real factor
     int64_t lanes          # columns in a tile's last vector
     int64_t tiles          # how many, and how far each pointer is from one to the next
     int64_t a_next, b_next, start_next, c_next
@@ -22,18 +27,21 @@ cdef inline void tile(int rows, int vectors, bint masked, const Tile *t) noexcep
     """One chain of each tile. `rows`, `vectors` and `masked` are literals where this is called: the loops over them
     unroll and `acc` lives in registers. `masked`: the last vector has less than VL columns.
 
-    The loop over tiles is more than a convenience: GCC turns small arrays into registers only if the loops over them
-    are unrolled early, and early it unrolls only loops within loops.
+    Three things are there for the compiler. The loop over tiles: GCC turns small arrays into registers only if the
+    loops over them are unrolled early, and early it unrolls only loops within loops. A pointer for every three rows,
+    which reaches them as p, p + row and p + 2 row, and steps counted down: the loop over steps then has few enough
+    addresses for the registers. (An address kept in a vector register costs the unit that multiplies.)
     """
     cdef vf acc[MR][TILE_VECTORS]
     cdef vf b[TILE_VECTORS]
-    cdef vf x
-    cdef int r, v, whole = vectors - masked, last = vectors - 1
-    cdef int64_t number, step, lanes = t.lanes, a_row = t.a_row, a_step = t.a_step, b_step = t.b_step
-    cdef const real *at
+    cdef vf x, factor
+    cdef int r, v, g, whole = vectors - masked, last = vectors - 1
+    cdef int64_t number, left, lanes = t.lanes, a_row = t.a_row, a_step = t.a_step, b_step = t.b_step, c_row = t.c_row
+    cdef const real *at[ROW_TRIPLES]
     cdef const real *bt
     cdef const real *start
     cdef real *c
+    cdef real *row
     for number in range(t.tiles):
         for r in range(rows):
             for v in range(vectors):
@@ -47,35 +55,45 @@ cdef inline void tile(int rows, int vectors, bint masked, const Tile *t) noexcep
                     acc[r][last] = vload_part(start + last * VL, lanes)
                 start += t.start_row
         c = t.c + number * t.c_next
-        if t.add:
+        if t.add and t.k >= FAR:
+            row = c
             for r in range(rows):
                 for v in range(vectors):
-                    vprefetch(c + r * t.c_row + v * VL)
-        at = t.a + number * t.a_next
+                    vprefetch(row + v * VL)
+                row += c_row
+        for g in range((rows + 2) // 3):
+            at[g] = t.a + number * t.a_next + 3 * g * a_row
+            forget_origin(at[g])
         bt = t.b + number * t.b_next
-        for step in range(t.k):
+        left = t.k
+        while left > 0:
+            left -= 1
             for v in range(whole):
                 b[v] = vload(bt + v * VL)
             if masked:
                 b[last] = vload_part(bt + last * VL, lanes)
             for r in range(rows):
-                x = vsplat(at[r * a_row])
+                x = vsplat(at[r // 3][r % 3 * a_row])
                 for v in range(vectors):
                     acc[r][v] = vfma(x, b[v], acc[r][v])
-            at += a_step
+            for g in range((rows + 2) // 3):
+                at[g] += a_step
             bt += b_step
         if t.add:
+            factor = vsplat(t.factor)
+            row = c
             for r in range(rows):
                 for v in range(whole):
-                    acc[r][v] = vload(c + r * t.c_row + v * VL) + acc[r][v]
+                    acc[r][v] = vfma(factor, acc[r][v], vload(row + v * VL))
                 if masked:
-                    acc[r][last] = vload_part(c + r * t.c_row + last * VL, lanes) + acc[r][last]
+                    acc[r][last] = vfma(factor, acc[r][last], vload_part(row + last * VL, lanes))
+                row += c_row
         for r in range(rows):
             for v in range(whole):
                 vstore(c + v * VL, acc[r][v])
             if masked:
                 vstore_part(c + last * VL, acc[r][last], lanes)
-            c += t.c_row
+            c += c_row
 
 
 cdef inline void tile_edge(int rows, int vectors, const Tile *t) noexcept nogil:

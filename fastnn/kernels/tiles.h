@@ -13,6 +13,7 @@
 #if LEVEL == 4 /* 32 registers: 28 accumulators, 2 of B; A is broadcast from memory */
 #define VBYTES 64
 #define MR 14
+#define LOW_MR 7
 #define NV 2
 #elif LEVEL == 3 /* 16 registers: 12 accumulators, 2 of B, 1 of A */
 #define VBYTES 32
@@ -32,6 +33,10 @@
 #define NV 4
 #endif
 
+#ifndef LOW_MR /* rows of a tile where b is near: stores come in shorter bursts, which do not stop the arithmetic */
+#define LOW_MR MR
+#endif
+#define ROW_TRIPLES ((MR + 2) / 3)
 #define VL (VBYTES / (REAL_BITS / 8)) /* elements in a vector */
 #define NR (NV * VL)                  /* columns of a tile */
 #define TILE_VECTORS 8                /* vectors of the widest tile, which has one row */
@@ -43,6 +48,7 @@
 #define STACK_VECTORS (16384 / VBYTES)          /* blocks up to this size are packed on the stack */
 #define STACK_REALS (STACK_VECTORS * VL)
 #define L1_REALS (16384 / (REAL_BITS / 8))      /* half of the smallest first-level cache */
+#define NEAR_REALS (262144 / (REAL_BITS / 8))   /* a block of b up to this size is near: no band reads it from memory */
 #define PACKING_ROWS (18 * MR)                  /* b is packed where this many rows use a block ... */
 #define PACKING_REALS (65536 / (REAL_BITS / 8)) /* ... of more than this */
 #define BAND_STEP ((MR + VL - 1) / VL * VL)    /* from one step of a copied band of a to the next ... */

@@ -1,11 +1,13 @@
 """The matrix product, the operation that nearly all arithmetic of a network goes into; `linear` adds a bias to it.
 
 A product can apply an activation (or multiply by an activation's slope) to its result while that is in the cache:
-`graph/fuse.py` asks for it with the attributes `epilogue` and `epilogue_attributes`.
+`graph/fuse.py` asks for it with the attributes `epilogue` and `epilogue_attributes`. `matmul_update` is the product whose
+result only changes a weight, by plain gradient descent.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any
@@ -20,6 +22,7 @@ from fastnn.program import OPERATIONS, Attributes, Kernel, Operation, Shape, Spe
 
 NO_EPILOGUE, FORWARD, SLOPE = 0, 1, 2  # as in kernels/product.pxi
 KINDS = {"forward": FORWARD, "slope": SLOPE}
+KCHAIN = 512  # as in kernels/tiles.h
 
 
 def _dimensions(a: Shape, b: Shape, attributes: Attributes) -> tuple[Shape, Shape, Shape]:
@@ -145,6 +148,49 @@ def _flops(inputs: Sequence[Spec | None], outputs: Sequence[Spec | None], attrib
     return 2 * m * n * k
 
 
+def _with_update(inputs: Sequence[Spec | None], attributes: Attributes) -> str | None:
+    """A weight's gradient can go straight into the weight if it is a product and nothing else, of one chain."""
+    a, b, *others = inputs
+    if a is None or b is None or not attributes.keys() <= {"transpose_a", "transpose_b"} or any(others):
+        return None
+    summed = at_maximum(_dimensions(a.shape, b.shape, attributes)[1])
+    return "matmul_update" if math.prod(summed) <= KCHAIN else None
+
+
+def _infer_update(inputs: Sequence[Spec | None], attributes: Attributes) -> list[Spec]:
+    a, b, weight = inputs
+    found = _infer([a, b], attributes)
+    if found != [weight]:
+        raise ValueError(f"matmul_update: the weight must be like the product, {found[0]}, got {weight}")
+    return found
+
+
+def _reference_update(
+    xp: ModuleType, inputs: Sequence[Any], attributes: Attributes, run: Mapping[str, float]
+) -> list[Any]:
+    gradient = _reference(xp, inputs[:2], attributes, run)[0]
+    rate = run["learning_rate"] * attributes["rate_scale"]
+    return [inputs[2] - inputs[2].dtype.type(rate) * gradient]
+
+
+register(
+    Operation(
+        "matmul_update",
+        infer=_infer_update,
+        reference=_reference_update,
+        slots=lambda attributes: ("learning_rate",),
+        kernel=Kernel(
+            "product_update",
+            integers=lambda attributes: _integers(attributes)[:2],
+            numbers=lambda attributes: (attributes["rate_scale"],),
+            scratch=_scratch,
+            n_outputs=2,
+        ),
+        flops=lambda inputs, outputs, attributes: _flops(inputs, outputs, attributes) + 2 * outputs[0].size,  # type: ignore[union-attr]
+        in_place=((0, 2),),
+        cost=1 / 80,
+    )
+)
 register(
     Operation(
         "matmul",
@@ -154,6 +200,7 @@ register(
         kernel=Kernel("product", integers=_integers, numbers=_numbers, scratch=_scratch, n_outputs=2),
         flops=_flops,
         takes_epilogue=True,
+        with_update=_with_update,
         eager="product",
         cost=1 / 80,
     )

@@ -33,6 +33,7 @@ from fastnn.ops._elementwise import COMBINATIONS
 from fastnn.program import FLOATS, OPERATIONS, Attributes, Kernel, Operation, Spec, register
 
 NORM_CHUNK = 4096  # as in kernels/update.pxi
+ADJUSTMENTS = ("weight_decay", "l1", "l2", "clip_value")  # what may be done to a gradient before the rule sees it
 SUMS_AT_ONCE = 11  # an instruction has room for twelve operands, and one is the result
 
 
@@ -160,6 +161,7 @@ def _register_rule(name: str) -> None:
                 n_outputs=3,
             ),
             flops=lambda inputs, outputs, attributes: rule.flops * inputs[0].size if inputs[0] else 0,
+            plain_update=lambda attributes: rule.code == 0 and not any(map(attributes.get, ADJUSTMENTS)),
             in_place=tuple((i, i + 2) for i in range(1 + rule.n_states)),
             cost=0.04,
         )
