@@ -178,7 +178,9 @@ def _accumulate(network: Any, graph: Graph, slopes: Mapping[Parameter, Tensor], 
         ops.update("sgd", total, [], gradient, rate_scale=-1.0)
 
 
-def _place_gradients(network: Any, slopes: Mapping[Parameter, Tensor], places: dict[Tensor, Place]) -> dict[str, Tensor]:
+def _place_gradients(
+    network: Any, slopes: Mapping[Parameter, Tensor], places: dict[Tensor, Place]
+) -> dict[str, Tensor]:
     """Gives gradients their places in the gradient block, which holds zeros where there is none."""
     found: dict[str, Tensor] = {}
     for parameter, gradient in slopes.items():

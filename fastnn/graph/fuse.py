@@ -77,31 +77,36 @@ def fuse(calls: Sequence[Call], wanted: Sequence[Tensor]) -> list[Call]:
 def _fuse_updates(calls: Sequence[Call], wanted: Sequence[Tensor]) -> list[Call]:
     """Moves plain updates into the products that compute their gradients, which are then never stored.
 
-    Only where nobody else wants the gradient. The fused call stands where the product stood, or after the last other
-    call that reads the weight (by its own name: where a view of it is read, nothing is fused).
+    The fused call stands where the product stood, or after the last other call that reads the weight.
     """
-    readers = Counter(tensor for call in calls for tensor in call.inputs if tensor is not None)
+    readers: Counter[Tensor | None] = Counter(tensor for call in calls for tensor in call.inputs)
     readers.update(wanted)
     position = {call.outputs[0]: number for number, call in enumerate(calls) if call.outputs}
-    after: dict[int, list[Call]] = {}  # number of a call -> those that follow it
-    merged: set[int] = set()
+    following: dict[int, list[Call]] = {}  # number of a call -> those that come right after it
+    absorbed: set[int] = set()
     for number, call in enumerate(calls):
-        if not call.operation.plain_update(call.attributes):
+        if not call.operation.plain_update(call.attributes) or call.inputs[0] not in position:
             continue
-        gradient, scale, weight = call.inputs
-        product = calls[position[gradient]] if gradient in position else None
-        readings = [i for i, other in enumerate(calls) if other is not call and weight in other.inputs]
-        if product is None or scale is not None or readers[gradient] > 1 or any(calls[i].operation.view for i in readings):
-            continue
-        name = product.operation.with_update(specs(product.inputs), product.attributes)
-        if name is None:
-            continue
-        attributes = {**product.attributes, "rate_scale": call.attributes["rate_scale"]}
-        fused = Call(OPERATIONS[name], list(call.outputs), [*product.inputs[:2], weight], attributes)
-        after.setdefault(max(position[gradient], *readings), []).append(fused)
-        merged |= {position[gradient], number}
-    return [each for number, call in enumerate(calls)
-            for each in ([] if number in merged else [call]) + after.get(number, [])]  # fmt: skip
+        made = position[call.inputs[0]]
+        fused = _with_update(calls[made], call) if readers[calls[made].outputs[0]] == 1 else None
+        readings = [i for i, other in enumerate(calls) if other is not call and call.inputs[2] in other.inputs]
+        if fused and not any(calls[i].operation.view for i in readings):  # a view's readers go by another name
+            following.setdefault(max(made, *readings), []).append(fused)
+            absorbed |= {made, number}
+    result: list[Call] = []
+    for number, call in enumerate(calls):
+        result += [] if number in absorbed else [call]
+        result += following.get(number, [])
+    return result
+
+
+def _with_update(product: Call, update: Call) -> Call | None:
+    """Both in one, if the product can do that."""
+    name = product.operation.with_update(specs(product.inputs), product.attributes)
+    if name is None or update.inputs[1] is not None:  # a scale, which limits the global norm
+        return None
+    attributes = {**product.attributes, "rate_scale": update.attributes["rate_scale"]}
+    return Call(OPERATIONS[name], list(update.outputs), [*product.inputs[:2], update.inputs[2]], attributes)
 
 
 def _padded(inputs: Sequence[Tensor | None], length: int) -> list[Tensor | None]:

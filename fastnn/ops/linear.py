@@ -1,8 +1,8 @@
 """The matrix product, the operation that nearly all arithmetic of a network goes into; `linear` adds a bias to it.
 
 A product can apply an activation (or multiply by an activation's slope) to its result while that is in the cache:
-`graph/fuse.py` asks for it with the attributes `epilogue` and `epilogue_attributes`. `matmul_update` is the product whose
-result only changes a weight, by plain gradient descent.
+`graph/fuse.py` asks for it with the attributes `epilogue` and `epilogue_attributes`. `matmul_update` is the
+product whose result only changes a weight, by plain gradient descent.
 """
 
 from __future__ import annotations
