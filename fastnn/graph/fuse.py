@@ -91,7 +91,7 @@ def _fuse_updates(calls: Sequence[Call], wanted: Sequence[Tensor]) -> list[Call]
         fused = _with_update(calls[made], call) if readers[calls[made].outputs[0]] == 1 else None
         readings = [i for i, other in enumerate(calls) if other is not call and call.inputs[2] in other.inputs]
         if fused and not any(calls[i].operation.view for i in readings):  # a view's readers go by another name
-            following.setdefault(max(made, *readings), []).append(fused)
+            following.setdefault(max([made, *readings]), []).append(fused)
             absorbed |= {made, number}
     result: list[Call] = []
     for number, call in enumerate(calls):
