@@ -2,84 +2,64 @@
 
 from __future__ import annotations
 
+import os
 import pydoc
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, version
+from functools import partial
 from typing import Any
 
 import pytest
 
 import fastnn
-from bench import harness
-from bench.harness import Contestant, Work, limited, load, processors, words
-from bench.ledger import Bar, Ledger
-from bench.peak import Peak, bandwidth
-from bench.shapes import THREADS
+from bench import harness, peers
+from bench.bars import Bar, bars_of, summary_bars
+from bench.harness import Contestant, limited, load, processors, words
+from bench.ledger import Ledger
+from bench.peak import Peak, bandwidth, calculation
+from bench.shapes import THREADS, Work
+from bench.tasks import Calls, Training
+from bench.team import Entry, Team
+from bench.worker import timed
 from fastnn import kernels, runtime
 
+TEAM = pytest.StashKey[Team]()
 LEDGER = pytest.StashKey[Ledger]()
-PACKAGES = ("numpy", "torch")
+PROFILES = {"quick": (12, 0.35), "full": (20, 4.0)}  # rounds at most, and seconds that a race takes about
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Options of `pytest bench`."""
     group = parser.getgroup("fastnn's benchmarks")
+    group.addoption("--profile", choices=PROFILES, default="full", help="how much is measured (default full)")
     group.addoption("--enforce-bars", action="store_true", help="a missed bar fails its test")
-    group.addoption("--rounds", type=int, default=20, help="rounds of each race (default 20)")
+    group.addoption("--rounds", type=int, help="rounds of each race at most (default: 12 quick, 20 full)")
+    group.addoption("--peers", help="comma-separated names of the peers that take part (default: all)")
+    group.addoption("--peers-python", action="append", default=[], metavar="PYTHON",
+                    help="an interpreter that has peers which this one lacks; also $FASTNN_PEERS_PYTHON")  # fmt: skip
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """A fresh ledger."""
+    """A fresh ledger, and a look at who is here."""
+    others = [*config.getoption("peers_python"), *filter(None, os.environ.get("FASTNN_PEERS_PYTHON", "").split(":"))]
+    wanted = config.getoption("peers")
+    chosen = [peer for peer in peers.PEERS if wanted is None or peer.name in wanted.split(",")]
     config.stash[LEDGER] = Ledger()
+    config.stash[TEAM] = Team(peers.inventory(others, chosen), config.getoption("benchmark_timer", "time.perf_counter"))
 
 
-@pytest.fixture
-def rounds(pytestconfig: pytest.Config) -> int:
-    """How many rounds a race has."""
-    return int(pytestconfig.getoption("rounds"))
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Everybody goes home."""
+    config.stash[TEAM].stop()
 
 
-@pytest.fixture
-def race(pytestconfig: pytest.Config, benchmark: Any, threads: int, rounds: int) -> Callable[..., dict[str, Any]]:
-    """`race(work, ours, others)` times the contestants in turns and returns the row, which is the `extra_info`.
-
-    The clock is that of pytest-benchmark's --benchmark-timer.
-    """
-    clock: Any = pydoc.locate(pytestconfig.getoption("benchmark_timer"))
-
-    def run(work: Work, ours: Contestant, others: Sequence[Contestant]) -> dict[str, Any]:
-        benchmark.group = f"{work.suite}, {words(threads)}"
-        peak = Peak(threads)
-        roof = Contestant("peak", peak.run, peak.flops)
-        row = {**work.facts(), "threads": threads, "level": kernels.LEVEL, "versions": _versions(), "load": load()}
-        harness.race(benchmark, ours, [roof, *others], rounds=rounds, threads=threads, clock=clock)
-        row |= {
-            "peak_flops": 1 / roof.seconds,
-            "bytes_per_second": bandwidth(threads),
-            "seconds": {each.name: each.summary() for each in (ours, *others)},
-            "missing": {},
-            "bars": [],
-        }
-        benchmark.extra_info |= row
-        pytestconfig.stash[LEDGER].rows.append(row)
-        return row
-
-    return run
-
-
-@pytest.fixture
-def judge(pytestconfig: pytest.Config, benchmark: Any) -> Callable[..., None]:
-    """`judge(bars)` writes them down, as the last thing a test does: with --enforce-bars, a miss fails it there."""
-
-    def write_down(bars: Sequence[Bar]) -> None:
-        pytestconfig.stash[LEDGER].bars += bars
-        benchmark.extra_info["bars"] = [{**asdict(bar), "met": bar.met} for bar in bars]
-        missed = [bar.what for bar in bars if bar.met is False]
-        if missed and pytestconfig.getoption("enforce_bars"):
-            pytest.fail(f"missed: {'; '.join(missed)}")
-
-    return write_down
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The quick profile leaves out shapes that are not marked `quick`."""
+    if config.getoption("profile") == "quick":
+        shapes = {item: getattr(item, "callspec", None) and item.callspec.params.get("shape") for item in items}
+        dropped = [item for item, shape in shapes.items() if not getattr(shape, "quick", True)]
+        config.hook.pytest_deselected(items=dropped)
+        items[:] = [item for item in items if item not in dropped]
 
 
 @pytest.fixture(params=THREADS, ids=lambda n: words(n).replace(" ", "-"))
@@ -91,33 +71,131 @@ def threads(request: pytest.FixtureRequest) -> Iterator[int]:
         yield request.param
 
 
-def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: dict[str, Any]) -> None:
-    """Everything that a reader of the JSON needs to know about where it was made."""
-    machine_info.pop("node", None)  # the host's name is nobody's business
-    machine_info["fastnn"] = runtime.config()
-    machine_info["load_at_start"] = load()
-    machine_info["versions"] = _versions()
-    machine_info["bytes_per_second"] = {str(n): bandwidth(n) for n in THREADS if n <= processors()}
-
-
-def _versions() -> dict[str, str]:
-    found = {"fastnn": fastnn.__version__}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
+@pytest.fixture
+def clock(pytestconfig: pytest.Config) -> Callable[[], float]:
+    """The clock of pytest-benchmark's --benchmark-timer."""
+    found: Any = pydoc.locate(pytestconfig.getoption("benchmark_timer"))
     return found
+
+
+@pytest.fixture
+def enter(pytestconfig: pytest.Config, threads: int) -> Callable[..., list[Entry]]:
+    """`enter(task, *arguments)` are the peers that can do it, ready for the race; `only` names those who may.
+
+    The quick profile leaves out slow ones.
+    """
+    quick = pytestconfig.getoption("profile") == "quick"
+    everybody = [peer.name for peer in peers.PEERS if not (peer.slow and quick)]
+
+    def gather(task: str, *arguments: Any, only: Sequence[str] = tuple(everybody)) -> list[Entry]:
+        return pytestconfig.stash[TEAM].enter(threads, task, *arguments, only=only)
+
+    return gather
+
+
+@pytest.fixture
+def write_down(pytestconfig: pytest.Config, benchmark: Any) -> Callable[[dict[str, Any]], None]:
+    """`write_down(row)` puts it into the JSON and the ledger, with its bars; as the last thing of a test.
+
+    With --enforce-bars a missed bar fails it there.
+    """
+
+    def write(row: dict[str, Any]) -> None:
+        row |= {"level": kernels.LEVEL, "versions": versions(pytestconfig)}
+        bars = bars_of(row)
+        benchmark.extra_info |= row | {"bars": [{**asdict(bar), "met": bar.met} for bar in bars]}
+        ledger = pytestconfig.stash[LEDGER]
+        ledger.rows.append(row)
+        ledger.bars += bars
+        missed = [bar.what for bar in bars if bar.met is False]
+        if missed and pytestconfig.getoption("enforce_bars"):
+            pytest.fail(f"missed: {'; '.join(missed)}")
+
+    return write
+
+
+@pytest.fixture
+def race(pytestconfig: pytest.Config, benchmark: Any, threads: int, clock: Callable[[], float],
+         write_down: Callable[[dict[str, Any]], None]) -> Callable[..., None]:  # fmt: skip
+    """`race(work, ours, entries)` times all in turns and writes down everything about it: the last thing of a test."""
+    most, budget = PROFILES[pytestconfig.getoption("profile")]
+    most = pytestconfig.getoption("rounds") or most
+
+    def run(work: Work, task: Calls | Training, entries: Sequence[Entry]) -> None:
+        benchmark.group = f"{work.suite}, {words(threads)}"
+        peak = Peak(threads)
+        mine = Contestant("fastnn", partial(timed, task.turn, clock), task.units)
+        roof = Contestant("peak", partial(timed, peak.run, clock), peak.flops)
+        others = [entry.contestant for entry in entries]
+        began_with = load()
+        harness.race(benchmark, mine, [roof, *others], threads=threads, most_rounds=most, budget=budget)
+        task.close()
+        for entry in entries:
+            entry.close()
+        harness.check_threads([mine, *others], threads, work.flops)
+        write_down({
+            **work.facts(), "threads": threads, "peak_flops": 1 / roof.seconds,
+            "bytes_per_second": bandwidth(threads, in_cache=bool(work.shape.get("in_cache"))),
+            "seconds": {each.name: each.summary() for each in (mine, *others)},
+            "worked": {each.name: max(each.worked) for each in (mine, *others)},
+            "missing": dict(pytestconfig.stash[TEAM].missing), "load": began_with,
+        })  # fmt: skip
+
+    return run
+
+
+def versions(config: pytest.Config) -> dict[str, str]:
+    """Of everything that is measured."""
+    return {"fastnn": fastnn.__version__, **config.stash[TEAM].inventory.versions}
+
+
+def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: dict[str, Any]) -> None:
+    """Everything that a reader of the JSON needs to know about where it was made.
+
+    fastnn (its config), versions, missing (reasons by peer), profile, load; by number of threads, as text: peak_flops,
+    bytes_per_second (from memory), l2_bytes_per_second; and of one thread an account of vector width times units times
+    clock: clock (Hz), calculated_peak_flops, peak_agrees (within 5 %), calculation (in words).
+    """
+    counts = sorted({n for n in THREADS if n <= processors()} | {processors()})
+    machine_info.pop("node", None)  # the host's name is nobody's business
+    calculated = calculation()
+    machine_info |= {
+        "fastnn": runtime.config(),
+        "versions": versions(config),
+        "missing": config.stash[TEAM].missing,
+        "profile": config.getoption("profile"),
+        "load": load(),
+        "peak_flops": {str(n): Peak(n).rate() for n in counts},
+        "bytes_per_second": {str(n): bandwidth(n) for n in counts},
+        "l2_bytes_per_second": {str(n): bandwidth(n, in_cache=True) for n in counts},
+        "clock": calculated["clock"],
+        "calculated_peak_flops": calculated["calculated"],
+        "peak_agrees": calculated["agrees"],
+        "calculation": calculated["words"],
+    }
+
+
+def pytest_benchmark_update_json(config: pytest.Config, benchmarks: Any, output_json: dict[str, Any]) -> None:
+    """Bars on many rows at once, such as geometric means: a list under "bars", each as in a row."""
+    bars = summary_bars(config.stash[LEDGER].rows)
+    output_json["bars"] = [{**asdict(bar), "met": bar.met} for bar in bars]
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     """The tables: times, and what became of each bar."""
     ledger = config.stash[LEDGER]
-    if ledger.bars or ledger.rows:
-        facts = runtime.config()
-        versions = ", ".join(f"{name} {number}" for name, number in _versions().items())
-        terminalreporter.section("fastnn's bars")
-        terminalreporter.write_line(f"{facts['processor']}, level {facts['level']}; {versions}")
-        terminalreporter.write_line("")
-        for line in ledger.lines():
-            terminalreporter.write_line(line)
+    if not ledger.rows:
+        return
+    facts, team = runtime.config(), config.stash[TEAM]
+    together: list[Bar] = summary_bars(ledger.rows)
+    lines = [
+        f"{facts['processor']}, level {facts['level']}",
+        ", ".join(f"{name} {number}" for name, number in versions(config).items()),
+        *(f"missing: {name}: {reason}" for name, reason in team.missing.items()),
+        f"FMA peak of one thread: {calculation()['words']}",
+        "",
+        *Ledger([*ledger.bars, *together], ledger.rows).lines(),
+    ]
+    terminalreporter.section("fastnn's rows and bars")
+    for line in lines:
+        terminalreporter.write_line(line)

@@ -17,7 +17,7 @@ import numpy as np
 from bench.harness import limited
 from bench.peak import Peak
 from bench.peers.fastnn import Training
-from bench.shapes import NETWORKS, NetworkShape
+from bench.shapes import NETWORKS, NetworkShape, training_data
 from fastnn.backends.native import NativeRunner
 from fastnn.program import Extent, Instruction, Program
 
@@ -49,12 +49,13 @@ def describe(instruction: Instruction) -> str:
 
 def show(shape: NetworkShape) -> None:
     """Prints the table of one network."""
-    training = Training(shape, shape.data)
+    data = training_data(shape)
+    training = Training(shape, data, shape.start())
     steps = min(shape.steps, 1000)
     training.fit(steps)
     stepper = training.trainer._stepper
     rows = steps * shape.batch
-    samples = stepper.samples(shape.data.x[:rows], shape.data.y[:rows])
+    samples = stepper.samples(data.x[:rows], data.y[:rows])
     whole = next(iter(stepper.runners.values()))
     arrays = {**samples.bound(), "input:index": training.order(steps).ravel()}
     table = stepper.table(whole, np.full(steps, shape.batch), np.arange(steps) * shape.batch)

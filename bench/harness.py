@@ -11,52 +11,41 @@ What a race leaves in the benchmark's `extra_info`; the report is made of nothin
     unit                 what was timed: a "product", "call", "step", "prediction" or "import"
     dtype, threads, level, versions
     shape                products: m, n, k, and transpose_a, transpose_b where one is turned; networks: sizes, batch,
-                         hidden, loss, optimizer; elementwise: elements, operation, in_cache
+                         hidden, loss, optimizer, one_call (many steps a call, or a call a step, from Python);
+                         elementwise: elements, operation, in_cache; import: seconds_over_numpy
     series               scaling only: along "threads", "batch", "width" or "depth", and value
     weights              networks only: how many parameters
     flops, bytes         of one unit; bytes is the least that has to move: each operand once
-    peak_flops           multiply-adds a second, counted as two, of as many threads in the same race
+    peak_flops           (not with imports) multiply-adds a second, counted as two, of as many threads in the same race
     bytes_per_second     of as many threads: from memory, or from L2 where shape.in_cache
     seconds              by contestant, fastnn included, of one unit: best, median, spread = (median - best) / best
+    worked               by contestant: how many threads have really worked, by their processor time
     missing              by peer: why it did not take part
     bars                 what was to be reached here: what, measured, required, unit, at_most, met
     load                 the machine's load average (1 minute) before the race
+
+The document's own "bars" are those that many rows have together, such as geometric means; its "machine_info" is
+described in bench/conftest.py.
 """
 
 from __future__ import annotations
 
 import contextlib
 import gc
-import importlib.util
 import os
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from threadpoolctl import threadpool_limits
 
-PAUSE = 0.03  # seconds in which the last contestant's idle threads stop spinning and go to sleep
+from bench.worker import bind, cores
 
-
-@dataclass(frozen=True)
-class Work:
-    """What a race is about: the part of `extra_info` (see above) that is known before it starts."""
-
-    suite: str
-    what: str
-    unit: str
-    shape: dict[str, Any]
-    flops: float
-    bytes: float
-    dtype: str = "float32"
-    weights: int | None = None
-    series: dict[str, Any] | None = None
-
-    def facts(self) -> dict[str, Any]:
-        """As `extra_info` has it: what does not apply is left out."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
+PAUSE = 0.03  # seconds in which our own idle threads stop spinning and go to sleep
+LEAST_ROUNDS = 3
+THREADED_FLOPS = 1e8  # a unit with so many is worth all threads to anybody
 
 
 @dataclass
@@ -67,24 +56,28 @@ class Contestant:
     ----------
     name
         "fastnn", "numpy", "torch", "peak".
-    turn
-        Does the work of one round.
+    play
+        Does the work of one round; returns its seconds, and how many threads worked (see `bench.worker.timed`).
     units
         How many steps, products, ... that is.
-    times
-        Seconds of each turn so far.
+    serial
+        Whether it uses one thread only, and admits it.
+    times, worked
+        Of each turn so far.
     """
 
     name: str
-    turn: Callable[[], object]
+    play: Callable[[], tuple[float, float]]
     units: float
+    serial: bool = False
     times: list[float] = field(default_factory=list)
+    worked: list[float] = field(default_factory=list)
 
-    def take_turn(self, clock: Callable[[], float]) -> None:
+    def take_turn(self) -> None:
         """One timed round."""
-        began = clock()
-        self.turn()
-        self.times.append(clock() - began)
+        seconds, worked = self.play()
+        self.times.append(seconds)
+        self.worked.append(worked)
 
     @property
     def seconds(self) -> float:
@@ -92,33 +85,59 @@ class Contestant:
         return min(self.times) / self.units
 
     def summary(self) -> dict[str, float]:
-        """Seconds of one unit in the best and the median round, and how far apart they are."""
-        best, median = self.seconds, statistics.median(self.times) / self.units
-        return {"best": best, "median": median, "spread": (median - best) / best}
+        """Of seconds of one unit."""
+        return summary([seconds / self.units for seconds in self.times])
 
 
-def race(benchmark: Any, ours: Contestant, others: Sequence[Contestant], *, rounds: int, threads: int,
-         clock: Callable[[], float] = time.perf_counter) -> None:  # fmt: skip
+def summary(times: Sequence[float]) -> dict[str, float]:
+    """The best and the median round, and how far apart they are."""
+    best, median = min(times), statistics.median(times)
+    return {"best": best, "median": median, "spread": (median - best) / best}
+
+
+def race(benchmark: Any, ours: Contestant, others: Sequence[Contestant], *, threads: int, most_rounds: int,
+         budget: float) -> None:  # fmt: skip
     """Times all contestants in turns.
 
-    On a machine that others use at the same time, `time.process_time` as the clock leaves their time out; with several
-    threads it adds up that of all of them, idle spinning included.
+    There are as many rounds as take about `budget` seconds, at least LEAST_ROUNDS and at most `most_rounds`. With
+    several threads our own idle ones have a moment to go to sleep before the others' turns; the others' processes are
+    stopped while it is not their turn.
     """
 
-    def pause() -> None:
+    def others_first() -> None:
         if threads > 1:
             time.sleep(PAUSE)
-
-    def others_first() -> None:
         for each in others:
-            pause()
-            each.take_turn(clock)
-        pause()
+            each.take_turn()
 
+    began = time.perf_counter()
+    others_first()
+    ours.take_turn()  # plans, caches and page tables are ready
+    spent = time.perf_counter() - began
     for each in (*others, ours):
-        each.turn()  # plans, caches and page tables are ready
+        each.times.clear()
+        each.worked.clear()
+    rounds = min(most_rounds, max(LEAST_ROUNDS, round(budget / spent)))
     with no_garbage_collection():
-        benchmark.pedantic(ours.take_turn, (clock,), setup=others_first, rounds=rounds)
+        benchmark.pedantic(ours.take_turn, setup=others_first, rounds=rounds)
+
+
+def check_threads(contestants: Sequence[Contestant], threads: int, flops: float) -> None:
+    """Everybody has worked on as many threads as the others: more is unfair to them, fewer to it.
+
+    Fewer counts only where a unit has THREADED_FLOPS, and not for those that admit it.
+
+    Raises
+    ------
+    AssertionError
+        If somebody has not.
+    """
+    for each in contestants:
+        most = max(each.worked)
+        assert most < threads + 0.5, f"{each.name} worked on {most:.1f} threads where it was given {threads}"
+        if flops >= THREADED_FLOPS and most and threads > 1 and not each.serial:
+            least = 1 + 0.15 * (threads - 1)
+            assert most > least, f"{each.name} worked on {most:.2f} threads: has it got the {threads} that others have?"
 
 
 @contextlib.contextmanager
@@ -134,18 +153,18 @@ def no_garbage_collection() -> Iterator[None]:
 
 @contextlib.contextmanager
 def limited(threads: int) -> Iterator[None]:
-    """Everybody gets so many threads: fastnn's and NumPy's libraries by threadpoolctl, PyTorch by its own setting."""
-    if importlib.util.find_spec("torch"):
-        import torch
-
-        torch.set_num_threads(threads)
-    with threadpool_limits(threads):
-        yield
+    """Binds this process to as many cores as there are threads, as the peers' are, and limits its libraries to them."""
+    bind(threads)
+    try:
+        with threadpool_limits(threads):
+            yield
+    finally:
+        bind(processors())
 
 
 def processors() -> int:
     """How many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+    return len(cores())
 
 
 def load() -> float | None:

@@ -6,23 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-
-@dataclass(frozen=True)
-class Bar:
-    """What was to be reached, and what was."""
-
-    what: str
-    measured: float | None  # None: could not be measured here
-    required: float
-    unit: str
-    at_most: bool = False
-
-    @property
-    def met(self) -> bool | None:
-        """Whether it was reached; None if not measured."""
-        if self.measured is None:
-            return None
-        return self.measured <= self.required if self.at_most else self.measured >= self.required
+from bench.bars import Bar, share_of_peak
 
 
 @dataclass
@@ -45,8 +29,8 @@ class Ledger:
             seconds = row["seconds"]
             times = "".join(f"{1e6 * seconds[name]['best']:>14.2f}" if name in seconds else f"{'-':>14}"
                             for name in names)  # fmt: skip
-            share = row["flops"] / seconds["fastnn"]["best"] / row["peak_flops"]
-            lines.append(f"{row['what']:<{width}}  {row['threads']:>7}{times}  {share:>11.0%}")
+            share = f"{share_of_peak(row):.0%}" if row["flops"] else "-"
+            lines.append(f"{row['what']:<{width}}  {row['threads']:>7}{times}  {share:>11}")
         return lines
 
     def _bar_lines(self) -> list[str]:

@@ -1,4 +1,5 @@
-/* What the machine can do at most: multiply-adds from registers, and a pass over memory. Compiled at run time with the
+/* What the machine can do at most: multiply-adds from registers, a pass over memory, and the
+ * clock itself. Compiled at run time with the
  * flags of the instruction-set level under test; the vector type takes that level's width.                          */
 #include <stdint.h>
 
@@ -31,7 +32,24 @@ int64_t multiply_adds(int64_t steps, float factor, float term, float *sink) {
     return steps * 12 * (BYTES / 4) * 2;
 }
 
-/* a = b + s c over n numbers each: 12 n bytes read and written. */
-void triad(float *restrict a, const float *restrict b, const float *restrict c, float s, int64_t n) {
+/* a = b + s c over n numbers each, again and again: 12 n bytes read and written each time. */
+__attribute__((noinline)) static void triad(float *restrict a, const float *restrict b, const float *restrict c, float s,
+                                            int64_t n) {
     for (int64_t i = 0; i < n; i++) a[i] = b[i] + s * c[i];
+}
+
+void triads(float *a, const float *b, const float *c, float s, int64_t n, int64_t times) {
+    for (int64_t i = 0; i < times; i++) triad(a, b, c, s, n);
+}
+
+/* So many times sixteen additions of whole numbers, each of which waits for the one before: a cycle each. The compiler
+ * is kept from adding them up, and no number stands in the instruction, since some processors need no time for that. */
+#define WAIT __asm__ volatile("" : "+r"(sum))
+#define ADD sum += term; WAIT;
+int64_t dependent_adds(int64_t steps, int64_t term) {
+    int64_t sum = 0;
+    for (int64_t step = 0; step < steps; step++) {
+        ADD ADD ADD ADD ADD ADD ADD ADD ADD ADD ADD ADD ADD ADD ADD ADD
+    }
+    return sum;
 }

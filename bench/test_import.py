@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import fastnn
-from bench.ledger import Bar
-from bench.shapes import IMPORT_MILLISECONDS
+from bench.harness import load, summary
 
+ROUNDS = 15
 HOME = str(Path(fastnn.__file__).resolve().parents[1])  # found from there, installed or not
 
 
@@ -27,19 +27,20 @@ def import_seconds(module: str, bytecode: Path) -> float:
     return time.perf_counter() - began
 
 
-def test_import(tmp_path: Path, rounds: int, judge: Callable[..., None], benchmark: Any) -> None:
-    numpy_times: list[float] = []
-    fastnn_times: list[float] = []
-    for module in ("fastnn", "numpy"):
+def test_import(tmp_path: Path, write_down: Callable[..., None], benchmark: Any) -> None:
+    times: dict[str, list[float]] = {"fastnn": [], "numpy": []}
+    for module in times:
         import_seconds(module, tmp_path)  # into the page cache, and compiled
     benchmark.group = "import"
+    began_with = load()
     benchmark.pedantic(
-        lambda: fastnn_times.append(import_seconds("fastnn", tmp_path)),
-        setup=lambda: numpy_times.append(import_seconds("numpy", tmp_path)),
-        rounds=rounds,
+        lambda: times["fastnn"].append(import_seconds("fastnn", tmp_path)),
+        setup=lambda: times["numpy"].append(import_seconds("numpy", tmp_path)),
+        rounds=ROUNDS,
     )
-    pairs = zip(fastnn_times, numpy_times, strict=False)  # pytest-benchmark may add an untimed round
-    over = 1e3 * statistics.median(mine - theirs for mine, theirs in pairs)
-    times = {"fastnn": statistics.median(fastnn_times), "numpy": statistics.median(numpy_times)}
-    benchmark.extra_info |= {"milliseconds": {name: 1e3 * value for name, value in times.items()}}
-    judge([Bar("import fastnn, over import numpy", over, IMPORT_MILLISECONDS, "ms", at_most=True)])
+    pairs = zip(times["fastnn"], times["numpy"], strict=False)  # pytest-benchmark may add an untimed round
+    over = statistics.median(mine - theirs for mine, theirs in pairs)
+    seconds = {name: summary(each) for name, each in times.items()}
+    write_down({"suite": "import", "what": "import fastnn", "unit": "import", "dtype": "", "threads": 1, "flops": 0,
+                "bytes": 0, "shape": {"seconds_over_numpy": over}, "seconds": seconds, "missing": {},
+                "load": began_with})  # fmt: skip

@@ -2,47 +2,118 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 import fastnn as fnn
-from bench.shapes import Data, NetworkShape
+from bench.shapes import Data, ElementwiseShape, NetworkShape, ProductShape
 from fastnn import backends
 from fastnn.epochs import epoch_order
 from fastnn.graph.plan import Place, plan
 from fastnn.graph.tensor import Graph
+from fastnn.ops._dispatch import dispatch
 
 NAME = "fastnn"
+Array = NDArray[Any]
 
 
-def product(a: NDArray[Any], b: NDArray[Any], repeats: int) -> Callable[[], NDArray[Any]]:
+def product(shape: ProductShape, a: Array, b: Array) -> Callable[[int], Array]:
+    """C = a b into the same array, each a call from Python."""
+    matmul, c = fnn.ops.matmul, np.empty((shape.m, shape.n), shape.dtype)
+    turned = {name: True for name in ("transpose_a", "transpose_b") if getattr(shape, name)}
+
+    def run(times: int) -> Array:
+        for _ in range(times):
+            matmul(a, b, out=c, **turned)
+        return c
+
+    return run
+
+
+def program_product(shape: ProductShape, a: Array, b: Array) -> Callable[[int], Array]:
     """Steps of a Program that holds one instruction, c = a b."""
-    shapes = {"a": a.shape, "b": b.shape, "c": (a.shape[0], b.shape[1])}
-    with Graph(a.dtype.name) as graph:
-        tensors = {name: graph.input(name, shapes[name]) for name in "ab"}
-        c = fnn.ops.matmul(tensors["a"], tensors["b"])
+    with Graph(shape.dtype) as graph:
+        factors = [graph.input(name, array.shape) for name, array in (("a", a), ("b", b))]
+        c = fnn.ops.matmul(*factors, transpose_a=shape.transpose_a, transpose_b=shape.transpose_b)
     backend = backends.get("native")
-    runner = backend.prepare(plan(graph, {"c": c}, {c: Place("output:c")}), a.dtype.name, {})
-    arrays = {"input:a": a, "input:b": b, "output:c": np.empty(shapes["c"], a.dtype)}
-    table = np.zeros((repeats, 0))
+    runner = backend.prepare(plan(graph, {"c": c}, {c: Place("output:c")}), shape.dtype, {})
+    arrays = {"input:a": a, "input:b": b, "output:c": np.empty((shape.m, shape.n), shape.dtype)}
 
-    def run() -> NDArray[Any]:
-        runner.run(table, arrays)
+    def run(times: int) -> Array:
+        runner.run(np.zeros((times, 0)), arrays)
         return arrays["output:c"]
 
     return run
 
 
+# What `fastnn.ops` calls by another name, or only a Program calls: the operation and its attributes.
+OPERATIONS: dict[str, tuple[str, Mapping[str, Any]]] = {
+    "leaky_relu": ("leaky_relu", {"negative_slope": 0.01}),
+    "elu": ("elu", {"alpha": 1.0}),
+    "gelu": ("gelu", {"approximate": False}),
+    "gelu_tanh": ("gelu", {"approximate": True}),
+}
+RULES: dict[str, Mapping[str, float]] = {
+    "sgd": {},
+    "momentum": {"momentum": 0.9, "dampening": 0.0},
+    "nesterov": {"momentum": 0.9, "dampening": 0.0},
+    "rmsprop": {"alpha": 0.99, "eps": 1e-8},
+    "adagrad": {"eps": 1e-10},
+    "adam": {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8},
+    "adamw": {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.01},
+}
+
+
+def elementwise(shape: ElementwiseShape, arrays: list[Array]) -> Callable[[int], list[Array]]:
+    """The operation into the same arrays, each a call from Python."""
+    call, results = _operation(shape, arrays)
+
+    def run(times: int) -> list[Array]:
+        for _ in range(times):
+            call()
+        return results
+
+    return run
+
+
+def _operation(shape: ElementwiseShape, arrays: list[Array]) -> tuple[Callable[[], object], list[Array]]:
+    """One call of it, and where its results are."""
+    x, name = arrays[0], shape.operation
+    if shape.update:
+        gradient, *changed = arrays
+        update = partial(fnn.ops.update, shape.update, changed[0], changed[1:], gradient, learning_rate=0.01,
+                         step=10, **RULES[shape.update])  # fmt: skip
+        return update, changed
+    if name == "cross_entropy":
+        losses, slopes = np.empty(len(x), x.dtype), np.empty_like(x)
+        attributes = {"mean": True, "label_smoothing": 0.0}
+        call = partial(dispatch, name, [x, arrays[1], None], [losses, slopes], labels=(1,), **attributes)
+        return call, [losses, slopes]
+    if name.startswith("sum"):
+        axis = {"sum": None, "sum of rows": 1, "sum of columns": 0}[name]
+        out = np.empty(x.sum(axis).shape, x.dtype)
+        return partial(fnn.ops.sum, x, axis, out=out), [out]
+    out = np.empty_like(x)
+    if name == "dropout":
+        return partial(fnn.ops.dropout, x, 0.5, out=out), [out]
+    function, _, kind = name.partition(" ")
+    operation, attributes = OPERATIONS.get(function, (function, {}))
+    if kind:
+        return partial(dispatch, f"{operation}_{kind}", arrays, out, **attributes), [out]
+    return partial(getattr(fnn.ops, operation), x, out=out, **attributes), [out]
+
+
 class Training:
     """A network of dense layers and its Trainer."""
 
-    def __init__(self, shape: NetworkShape, data: Data) -> None:
-        layers = [fnn.Dense(units, activation or None) for _, units, activation in shape.layers]
-        self.network = fnn.Sequential(layers, input_shape=shape.sizes[0])
-        self.trainer = fnn.Trainer(self.network, shape.loss, fnn.SGD(shape.rate))
+    def __init__(self, shape: NetworkShape, data: Data, weights: list[Array]) -> None:
+        self.network = _network(shape, weights)
+        optimizer = fnn.Adam(shape.rate) if shape.optimizer == "adam" else fnn.SGD(shape.rate)
+        self.trainer = fnn.Trainer(self.network, shape.loss, optimizer)
         self.data, self.batch = data, shape.batch
 
     def order(self, steps: int) -> NDArray[np.int64]:
@@ -56,6 +127,25 @@ class Training:
         history = self.trainer.fit(self.data.x[rows], self.data.y[rows], batch_size=self.batch, metrics=[], verbose=0)
         return history["loss"][-1]
 
-    def weights(self) -> list[NDArray[Any]]:
+    def train(self, order: NDArray[np.int64]) -> float:
+        """A step for each row of `order`, called from Python; returns the mean loss."""
+        step, take_x, take_y = self.trainer.step, self.data.x.take, self.data.y.take
+        return sum(step(take_x(batch, 0), take_y(batch, 0)) for batch in order) / len(order)
+
+    def weights(self) -> list[Array]:
         """Copies, in order."""
         return self.network.get_weights()
+
+
+class Inference:
+    """`predict`, and nothing around it."""
+
+    def __init__(self, shape: NetworkShape, weights: list[Array]) -> None:
+        self.predict = _network(shape, weights).predict
+
+
+def _network(shape: NetworkShape, weights: list[Array]) -> fnn.Sequential:
+    layers = [fnn.Dense(units, activation or None) for _, units, activation in shape.layers]
+    network = fnn.Sequential(layers, input_shape=shape.sizes[0], seed=0)
+    network.set_weights(weights)
+    return network

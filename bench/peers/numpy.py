@@ -13,20 +13,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.shapes import Data, NetworkShape
+from bench.peers.numpy_arrays import adam, blocks, elementwise
+from bench.shapes import Data, NetworkShape, ProductShape
 
-NAME = "numpy"
+__all__ = ["Inference", "Training", "elementwise", "product"]
 Array = NDArray[Any]
 ZERO, ONE = np.zeros((), np.float32), np.ones((), np.float32)
 
 
-def product(a: Array, b: Array, repeats: int) -> Callable[[], Array]:
+def product(shape: ProductShape, a: Array, b: Array) -> Callable[[int], Array]:
     """C = a b, into the same array each time."""
-    c = np.empty((a.shape[0], b.shape[1]), a.dtype)
+    c = np.empty((shape.m, shape.n), shape.dtype)
+    left, right = a.T if shape.transpose_a else a, b.T if shape.transpose_b else b
 
-    def run() -> Array:
-        for _ in range(repeats):
-            a.dot(b, c)
+    def run(times: int) -> Array:
+        for _ in range(times):
+            left.dot(right, c)
         return c
 
     return run
@@ -86,7 +88,11 @@ class Training:
         self.out_gradient = np.empty((batch, out), np.float32)
         self.ones, self.rows = np.ones(batch, np.float32), np.arange(batch)
         divisor = batch * out / 2 if shape.loss == "mse" else batch
-        self.step_size = np.array(shape.rate / divisor, np.float32)
+        self.rate = shape.rate
+        self.moments = [np.zeros_like(self.parameters) for _ in range(2)] if shape.optimizer == "adam" else []
+        self.step_size = np.array((1 if self.moments else shape.rate) / divisor, np.float32)
+        operands = self.gradients, self.parameters, *self.moments
+        self.step, self.blocks = 0, list(blocks(operands, scratch=True)) if self.moments else []
         self.loss_scale = {"quadratic": 0.5, "mse": 1 / out, "cross_entropy": 1.0}[shape.loss] / batch
         self.forward: list[tuple[Any, ...]] = []
         self.backward: list[tuple[Any, ...]] = []
@@ -125,8 +131,16 @@ class Training:
                 ones.dot(dz, db)
                 if da is not None:
                     dz.dot(w_turned, da)
-            np.subtract(self.parameters, self.gradients, self.parameters)
+            self._update()
         return float(total) * self.loss_scale / len(order)
+
+    def _update(self) -> None:
+        if not self.moments:
+            np.subtract(self.parameters, self.gradients, self.parameters)
+            return
+        self.step += 1
+        for g, w, m, v, scratch in self.blocks:
+            adam(g, w, m, v, scratch, self.rate, self.step)
 
     def _squares(self, out: Array) -> Any:
         d = self.out_gradient
@@ -156,3 +170,23 @@ def _block(weights: list[Array]) -> tuple[Array, list[Array]]:
     block = np.concatenate([w.ravel() for w in weights])
     ends = np.cumsum([w.size for w in weights])
     return block, [block[end - w.size : end].reshape(w.shape) for w, end in zip(weights, ends, strict=True)]
+
+
+class Inference:
+    """The layers one after another, into arrays that are there already."""
+
+    def __init__(self, shape: NetworkShape, weights: list[Array]) -> None:
+        self.layers = []
+        for number, (_, units, activation) in enumerate(shape.layers):
+            z = np.empty((shape.batch, units), np.float32)
+            self.layers.append((weights[2 * number], weights[2 * number + 1], z, ACTIVATIONS[activation][0]))
+
+    def predict(self, x: Array) -> Array:
+        """What the last layer gives."""
+        for w, b, z, bend in self.layers:
+            x.dot(w, z)
+            np.add(z, b, z)
+            if bend:
+                bend(z)
+            x = z
+        return x

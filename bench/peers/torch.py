@@ -5,7 +5,7 @@ That takes two thirds of the time of `nn.Sequential`, `backward()` and `optim.SG
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,21 +13,28 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from bench.shapes import Data, NetworkShape
+from bench.peers.torch_arrays import elementwise
+from bench.shapes import Data, NetworkShape, ProductShape
 
-NAME = "torch"
+__all__ = ["Inference", "Training", "elementwise", "product", "set_threads"]
 ACTIVATIONS: dict[str, Any] = {"sigmoid": torch.sigmoid, "tanh": torch.tanh, "relu": torch.relu, "": None}
 
 
-def product(a: NDArray[Any], b: NDArray[Any], repeats: int) -> Callable[[], NDArray[Any]]:
-    """C = a b, into the same array each time."""
-    c = np.empty((a.shape[0], b.shape[1]), a.dtype)
-    operands, out = (torch.from_numpy(a), torch.from_numpy(b)), torch.from_numpy(c)
+def set_threads(n: int) -> None:
+    """For its own pool."""
+    torch.set_num_threads(n)
 
-    def run() -> NDArray[Any]:
-        for _ in range(repeats):
-            torch.mm(*operands, out=out)
-        return c
+
+def product(shape: ProductShape, a: NDArray[Any], b: NDArray[Any]) -> Callable[[int], NDArray[Any]]:
+    """C = a b, into the same array each time."""
+    left, right = torch.from_numpy(a), torch.from_numpy(b)
+    left, right = left.T if shape.transpose_a else left, right.T if shape.transpose_b else right
+    out = torch.empty(shape.m, shape.n, dtype=left.dtype)
+
+    def run(times: int) -> NDArray[Any]:
+        for _ in range(times):
+            torch.mm(left, right, out=out)
+        return out.numpy()
 
     return run
 
@@ -41,6 +48,7 @@ class Training:
         pairs = zip(self.parameters[::2], self.parameters[1::2], shape.layers, strict=True)
         self.layers = [(w, b, ACTIVATIONS[activation]) for w, b, (_, _, activation) in pairs]
         self.rate = shape.rate
+        self.adam = torch.optim.Adam(self.parameters, lr=shape.rate, fused=True) if shape.optimizer == "adam" else None
         self.loss = {"quadratic": _quadratic, "mse": functional.mse_loss, "cross_entropy": functional.cross_entropy}[
             shape.loss
         ]
@@ -56,15 +64,43 @@ class Training:
                     a = bend(a)
             loss = self.loss(a, y)
             gradients = torch.autograd.grad(loss, self.parameters)
-            with torch.no_grad():
-                for parameter, gradient in zip(self.parameters, gradients, strict=True):
-                    parameter.sub_(gradient, alpha=self.rate)
-                total += loss
+            self.update(gradients)
+            total += loss.detach()
         return float(total) / len(order)
+
+    def update(self, gradients: Sequence[torch.Tensor]) -> None:
+        """A step downhill."""
+        if self.adam:
+            for parameter, gradient in zip(self.parameters, gradients, strict=True):
+                parameter.grad = gradient
+            self.adam.step()
+            return
+        with torch.no_grad():
+            for parameter, gradient in zip(self.parameters, gradients, strict=True):
+                parameter.sub_(gradient, alpha=self.rate)
 
     def weights(self) -> list[NDArray[Any]]:
         """Copies, in order and as x @ w wants them."""
         return [w.detach().numpy().T.copy() for w in self.parameters]
+
+
+class Inference:
+    """The layers one after another, nothing recorded."""
+
+    def __init__(self, shape: NetworkShape, weights: list[NDArray[Any]]) -> None:
+        parameters = [torch.from_numpy(np.array(w.T, order="C")) for w in weights]
+        pairs = zip(parameters[::2], parameters[1::2], shape.layers, strict=True)
+        self.layers = [(w, b, ACTIVATIONS[activation]) for w, b, (_, _, activation) in pairs]
+
+    @torch.inference_mode()
+    def predict(self, x: NDArray[Any]) -> NDArray[Any]:
+        """What the last layer gives."""
+        a = torch.from_numpy(x)
+        for w, b, bend in self.layers:
+            a = functional.linear(a, w, b)
+            if bend:
+                a = bend(a)
+        return a.numpy()
 
 
 def _quadratic(out: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
