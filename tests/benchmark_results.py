@@ -187,7 +187,7 @@ def document(seed: int = 0, noise: float = 0.02, slower: dict[str, float] | None
             "bytes_per_second": {"1": BANDWIDTH, "2": 2 * BANDWIDTH},
             "l2_bytes_per_second": {"1": 8 * BANDWIDTH, "2": 16 * BANDWIDTH},
             "clock": 3.3e9, "calculated_peak_flops": 105.6e9,
-            "calculation": "16 lanes x 2 operations x 1 unit x 3.30 GHz", "load": [0.4, 0.5, 0.6],
+            "calculation": "16 lanes x 2 operations x 1 unit x 3.30 GHz", "load_at_start": 0.4,
         },
         "benchmarks": [*products(maker), *elementwise(maker), *training(maker), *scaling(maker), importing],
     }  # fmt: skip

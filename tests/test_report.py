@@ -101,11 +101,12 @@ def test_numbers_are_those_of_the_results(document: dict[str, Any], folder: Path
     text = re.sub('data:[^"]+', "", (folder / name).read_text())  # pictures aside
     for benchmark in document["benchmarks"]:
         facts = benchmark["extra_info"]
+        race = facts["suite"] != "import"
         for times in facts["seconds"].values():
             assert words.seconds(times["best"]) in text
             assert f"+{words.percent(times['median'] / times['best'] - 1)}" in text
         for peer, times in facts["seconds"].items():
-            if peer != "fastnn":
+            if race and peer != "fastnn":
                 assert words.times(times["best"] / facts["seconds"]["fastnn"]["best"]) in text
 
 
@@ -115,7 +116,7 @@ def test_bars_are_all_there_misses_first(document: dict[str, Any], folder: Path)
     missed = sum(not bar["met"] for bar in bars)
     assert 0 < missed < len(bars)
     assert f"{len(bars) - missed} were met and {missed} missed" in text
-    lines = [line for line in text.splitlines() if line.startswith("|") and ("| met |" in line or "MISSED" in line)]
+    lines = [line for line in text.splitlines() if line.startswith("|") and ("| met |" in line or "**MISSED**" in line)]
     assert ["MISSED" in line for line in lines] == [True] * missed + [False] * (len(bars) - missed)
 
 
@@ -191,6 +192,12 @@ def test_a_contestant_that_nobody_foresaw_is_drawn(document: dict[str, Any]) -> 
     pictures = list(networks.draw(record.parse(renamed)))
     assert [picture.name for picture in pictures] == ["training-1", "training-2", "inference-1", "inference-2"]
     assert pictures[0].png != next(iter(networks.draw(record.parse(document)))).png
+
+
+def test_a_restless_machine_is_admitted() -> None:
+    restless = record.parse(benchmark_results.document(noise=0.5))
+    assert "The machine was restless" in findings.summary(restless)
+    assert "restless" not in findings.summary(record.parse(benchmark_results.document()))
 
 
 def test_failed_benchmarks_are_admitted(few: dict[str, Any]) -> None:

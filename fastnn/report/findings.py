@@ -6,6 +6,7 @@ from fastnn.report import tables
 from fastnn.report.record import OURS, Row, Run, geometric_mean
 from fastnn.report.words import count, listed, percent, times
 
+RESTLESS = 0.1  # a median spread from which on the reader is warned
 CLOSE = 0.97  # of the best peer's speed: what lies between this and 1 may be noise
 
 
@@ -23,6 +24,12 @@ def summary(run: Run) -> str:
     absent = tables.missing(run)
     if absent:
         parts.append(f"Not there to compare with: {listed(absent)}.")
+    median = run.spreads[len(run.spreads) // 2]
+    if median > RESTLESS:
+        parts.append(
+            f"**The machine was restless**: the median round took {percent(median)} longer than the best, so take "
+            "single rows with care."
+        )
     if run.failed:
         parts.append("**Some benchmarks failed and are missing from this page.**")
     return " ".join(parts)
@@ -39,8 +46,8 @@ def _name(row: Row) -> str:
 
 
 def _compared(run: Run) -> list[tuple[float, Row]]:
-    """Rows with a peer, and fastnn's speed over the best of them; importing is not a race."""
-    pairs = ((row.speedup_over_best, row) for row in run.rows if row.suite != "import")
+    """Rows with a peer, and fastnn's speed over the best of them, the slowest first."""
+    pairs = ((row.speedup_over_best, row) for row in run.rows if row.is_race)
     return sorted(((ratio, row) for ratio, row in pairs if ratio is not None), key=lambda pair: pair[0])
 
 

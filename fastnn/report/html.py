@@ -37,8 +37,10 @@ table { border-collapse: collapse; font-size: .9rem; line-height: 1.35; font-var
 th { text-align: left; vertical-align: bottom; border-bottom: 2px solid var(--line); }
 th, td { padding: .35rem .8rem .35rem 0; }
 td { vertical-align: top; border-bottom: 1px solid var(--line); }
+td:first-child { min-width: 9rem; }
 th.number, td.number { text-align: right; white-space: nowrap; padding-left: .8rem; padding-right: .4rem; }
-td small { display: block; font-size: .82rem; }
+th.number { white-space: normal; }
+td small { display: block; font-size: .82rem; font-weight: normal; }
 td.good, b.good { color: var(--good); font-weight: 600; }
 td.bad, b.bad { color: var(--bad); font-weight: 700; }
 details { margin: 1rem 0; border: 1px solid var(--line); border-radius: 6px; padding: .5rem .9rem; }

@@ -100,6 +100,11 @@ class Row:
         return {name: times for name, times in self.times.items() if name != OURS}
 
     @property
+    def is_race(self) -> bool:
+        """Whether all did the same work; imports are only held against each other for scale."""
+        return self.suite != "import"
+
+    @property
     def best_peer(self) -> str | None:
         """Who of the others was fastest."""
         return min(self.peers, key=lambda name: self.peers[name].best, default=None)
@@ -170,6 +175,11 @@ class Run:
             for name in row.times:
                 counts[name] = counts.get(name, 0) + 1
         return sorted(counts, key=lambda name: (name != OURS, -counts[name], name))
+
+    @cached_property
+    def spreads(self) -> list[float]:
+        """Of all rows and contestants, in order."""
+        return sorted(each.spread for row in self.rows for each in row.times.values())
 
     @property
     def bars(self) -> list[Bar]:
@@ -298,7 +308,7 @@ def _row(facts: Mapping[str, Any]) -> Row:
         bytes=float(facts.get("bytes") or 0),
         peak=_number(facts.get("peak_flops")),
         bandwidth=_number(facts.get("bytes_per_second")),
-        load=_load(facts.get("load")),
+        load=_number(facts.get("load")),
         times={name: Times(float(each["best"]), float(each["median"])) for name, each in facts["seconds"].items()},
         missing=dict(facts.get("missing") or {}),
         bars=tuple(_bar(each) for each in facts.get("bars") or ()),
@@ -326,7 +336,7 @@ def _machine(facts: Mapping[str, Any]) -> Machine:
         processors=config.get("processors"),
         versions=facts.get("versions") or {},
         missing=facts.get("missing") or {},
-        load=_load(facts.get("load")),
+        load=_number(facts.get("load_at_start")),
         peaks=_by_threads(facts.get("peak_flops")),
         bandwidths=_by_threads(facts.get("bytes_per_second")),
         cache_bandwidths=_by_threads(facts.get("l2_bytes_per_second")),
@@ -338,11 +348,6 @@ def _machine(facts: Mapping[str, Any]) -> Machine:
 
 def _number(value: Any) -> float | None:
     return None if value is None else float(value)
-
-
-def _load(value: Any) -> float | None:
-    """The load average over the last minute, whether it came alone or with those over five and fifteen."""
-    return _number(value[0] if isinstance(value, (list, tuple)) and value else value or None)
 
 
 def _by_threads(values: Any) -> dict[int, float]:

@@ -19,8 +19,8 @@ def bars(run: Run) -> Table:
         verdict, tone = VERDICTS[bar.met]
         required = f"{'at most' if bar.at_most else 'at least'} {_amount(bar, bar.required)}"
         measured = "–" if bar.measured is None else _amount(bar, bar.measured)
-        rows.append([Cell(bar.what), Cell(required), Cell(measured), Cell(verdict, tone=tone)])
-    return Table(["bar", "required", "measured", ""], rows)
+        rows.append([Cell(bar.what), Cell(verdict, tone=tone), Cell(measured, required)])
+    return Table(["bar", "", "measured (required)"], rows, words=2)
 
 
 def _amount(bar: Bar, value: float) -> str:
@@ -91,7 +91,7 @@ def peak_check(run: Run) -> str:
     return (
         f"Calculated independently: {machine.calculation or 'lanes × units × clock'} = "
         f"{with_unit(calculated, 'FLOP/s')}{clock}. Measured: {with_unit(measured, 'FLOP/s')}, which is "
-        f"{off:+.1%} from it: they {verdict}."
+        f"{'−' if off < 0 else '+'}{percent(abs(off))} from it: they {verdict}."
     )
 
 
@@ -123,7 +123,9 @@ def _peer(row: Row, name: str) -> Cell:
     if name not in row.times:
         return Cell("–")
     ratio, theirs = row.speedup(name), row.times[name]
-    return Cell(times(ratio), f"{_time(theirs)} {_excess(theirs)}", "bad" if ratio < 1 else "")
+    if not row.is_race:
+        return Cell(_time(theirs), _excess(theirs))
+    return Cell(times(ratio), f"{_time(theirs)} {_excess(theirs)}", "bad" if round(ratio, 2) < 1 else "")
 
 
 def _time(measured: Times) -> str:
@@ -136,8 +138,7 @@ def _excess(measured: Times) -> str:
 
 def spread_summary(run: Run) -> str:
     """How noisy the machine was, over all rows and contestants."""
-    spreads = sorted(each.spread for row in run.rows for each in row.times.values())
-    at = [spreads[int(share * (len(spreads) - 1))] for share in (0.5, 0.9)]
+    at = [run.spreads[int(share * (len(run.spreads) - 1))] for share in (0.5, 0.9)]
     return f"half of all medians lie within {percent(at[0])} of their best round, nine tenths within {percent(at[1])}"
 
 

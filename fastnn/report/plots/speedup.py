@@ -16,7 +16,7 @@ from fastnn.report.words import count, tick, times
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-SUITES = ("products", "elementwise", "training step", "inference")
+SUITES = ("products", "program products", "elementwise", "training step", "inference")
 ROWS = 24  # in a picture; more are divided among several
 LOST_INK = "#a63a00"  # vermilion dark enough for small print
 PALE_BLUE, PALE_VERMILION = "#8FC3E3", "#F0B48A"  # bars of the second number of threads
