@@ -155,7 +155,7 @@ class BatchEpochs:
         collect = bool(self.measured)
         if self.per_update > 1:
             return self.stepper.step_accumulated(several, self.per_update, collect=collect)
-        loss, predicted = self.stepper.step_and_collect(several[0], collect=collect)
+        loss, predicted = self.stepper.step(several[0], collect=collect)
         return loss, [predicted]
 
 

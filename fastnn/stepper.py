@@ -123,11 +123,7 @@ class Stepper:
         runner.run(table, arrays, self.updates)
         return _losses(runner, table)
 
-    def step(self, samples: Samples) -> float:
-        """Makes one update and returns the loss before it."""
-        return self.step_and_collect(samples, collect=False)[0]
-
-    def step_and_collect(self, samples: Samples, *, collect: bool) -> tuple[float, list[NDArray[Any]]]:
+    def step(self, samples: Samples, *, collect: bool = False) -> tuple[float, list[NDArray[Any]]]:
         """Makes one update; returns the loss before it and, if asked for, the predictions."""
         batch, predicted = self._batch(samples, "update", collect)
         table = self.table(batch.runner, batch.rows, batch.starts)
@@ -183,9 +179,13 @@ class Stepper:
         kept = [np.empty((n, *shape), self.network.dtype) for shape in shapes]
         return kept, {f"output:prediction{i}": array for i, array in enumerate(kept)}
 
+    def batch_runner(self, samples: Samples, learn: str, *, collect: bool = False) -> Any:
+        """The prepared Program for all samples as one batch."""
+        return self.runner(samples, Kind(capacity(samples.n), collect=collect, learn=learn))
+
     def _batch(self, samples: Samples, learn: str, collect: bool) -> tuple[Batches, list[NDArray[Any]]]:
         """All samples as one batch, and where its predictions will be."""
-        runner = self.runner(samples, Kind(_capacity(samples.n), collect=collect, learn=learn))
+        runner = self.batch_runner(samples, learn, collect=collect)
         predicted, outputs = self.collectors(samples.n, collect)
         whole = Batches(runner, samples.bound() | outputs, np.array([samples.n]), np.zeros(1, np.int64))
         return whole, predicted
@@ -204,6 +204,6 @@ def _losses(runner: Any, table: NDArray[np.float64]) -> NDArray[np.float64]:
     return table[:, runner.program.slots.index("loss")]
 
 
-def _capacity(rows: int) -> int:
-    """The next power of two: batches of varying size share a few Programs."""
+def capacity(rows: int) -> int:
+    """The most rows of a Program for so many: the next power of two, so that batches of any size share a few."""
     return 1 << (rows - 1).bit_length()

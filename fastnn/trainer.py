@@ -21,6 +21,7 @@ from fastnn.graph.explain import explain
 from fastnn.layers.base import Parameter
 from fastnn.losses import Loss
 from fastnn.objective import find_metrics, find_objective
+from fastnn.repeated import RepeatedStep
 from fastnn.reporting import History
 from fastnn.step import Kind
 from fastnn.stepper import Stepper
@@ -68,9 +69,10 @@ class Trainer:
         self.callbacks: list[Callback] = []  # of the `fit` under way: a checkpoint holds what they remember ...
         self.remembered: dict[str, Mapping[str, Any]] = {}  # ... and the first `fit` after loading gives it back
         self._stepper = Stepper(network, self.objective, self.optimizer, self._find_rate_scales())
+        self._repeated: RepeatedStep | None = None  # the short way for batches that look like the last
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "callbacks": []}
+        return {**self.__dict__, "callbacks": [], "_repeated": None}
 
     @property
     def losses(self) -> list[Loss]:
@@ -128,10 +130,16 @@ class Trainer:
         ValueError, TypeError
             If the arrays do not fit; nothing changes then.
         """
+        if self._repeated is not None and sample_weight is None:
+            loss = self._repeated.run(x, y)
+            if loss is not None:
+                return loss
         stepper = self._stepper
         samples = stepper.samples(x, y, sample_weight)
         with self.network.training_lock:
-            return stepper.step(samples)
+            loss, _ = stepper.step(samples)
+        self._repeated = RepeatedStep.after(stepper, samples, x, y)
+        return loss
 
     def gradients(self, x: Any, y: Any, sample_weight: Any = None) -> dict[str, NDArray[Any]]:
         """The gradient of the loss on a batch by name of the parameter; frozen ones are left out. Changes nothing.

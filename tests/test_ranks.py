@@ -26,7 +26,7 @@ RANKS = [
     {"step", "inference"},
     {"objective"},
     {"stepper", "saving"},
-    {"epochs"},
+    {"epochs", "repeated"},
     {"trainer"},
     {"network"},
     {"runtime", "plots", "_canvas"},

@@ -68,7 +68,7 @@ class NativeRunner:
             If a kernel refused its operands (a label or an index out of range).
         """
         counter = np.zeros(1, np.int64) if done is None else done
-        before = int(counter[0])
+        before = counter.item()
         try:
             machine = self._idle.pop()
         except IndexError:
