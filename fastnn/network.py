@@ -203,6 +203,8 @@ class Network:
     def set_weights(self, weights: Sequence[ArrayLike] | Mapping[str, ArrayLike]) -> None:
         """Sets all parameters from a list in the order of `parameters()`, or some of them from a dict by name.
 
+        NaN and infinity are taken like any number: weights that have trained away can be copied and looked at.
+
         Raises
         ------
         ValueError

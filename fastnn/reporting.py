@@ -99,6 +99,6 @@ def measure(measured: Sequence[Metric], seen: Predictions) -> dict[str, float]:
                 found[metric.label] = float(metric.function(*arguments, sample_weight=weights))
             else:
                 found[metric.label] = float("nan")
-        except (TypeError, ValueError, ArithmeticError) as problem:
+        except Exception as problem:
             raise ValueError(f"metric {metric.label!r}: {problem}") from problem
     return found

@@ -6,12 +6,14 @@ checksum over all of it, header included, tells a damaged one.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,17 +51,41 @@ def write(path: Any, arrays: Mapping[str, NDArray[Any]], description: Mapping[st
         raise IsADirectoryError(f"cannot save to {str(target)!r}: it is a directory")
     if not target.parent.is_dir():
         raise FileNotFoundError(f"cannot save to {str(target)!r}: there is no directory {str(target.parent)!r}")
-    beside = target.with_name(f".{target.name}.{os.urandom(4).hex()}.part")
+    with suppress(OSError):
+        _clear(target)
+    beside, file = _open_beside(target)
     try:
-        with open(beside, "xb") as file:
+        with file:
             for part in _signed(content):
                 file.write(part)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(beside, target)
+            os.replace(beside, target)  # while it is locked: nobody can take it for abandoned
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
+
+
+def _open_beside(target: Path) -> tuple[Path, BinaryIO]:
+    """A new file in the same folder, locked for as long as it is open."""
+    while True:
+        beside = target.with_name(f".{target.name}.{os.urandom(4).hex()}.part")
+        file = open(beside, "xb")  # noqa: SIM115 (the caller closes it)
+        with suppress(OSError):  # a file system may know no locks: then nothing is cleared on it either
+            fcntl.flock(file, fcntl.LOCK_EX)
+        if os.fstat(file.fileno()).st_nlink:
+            return beside, file
+        file.close()  # `_clear` found it in the moment before it was locked
+
+
+def _clear(target: Path) -> None:
+    """Removes what killed saves to this target have left: files of our naming that no living process has locked."""
+    name = re.compile(rf"\.{re.escape(target.name)}\.[0-9a-f]{{8}}\.part")
+    for path in target.parent.iterdir():
+        if name.fullmatch(path.name) and path.is_file() and not path.is_symlink():
+            with suppress(OSError), open(path, "rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                path.unlink()
 
 
 def read(path: Any) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import pickle
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -82,3 +87,61 @@ def test_an_optimizer_that_trained_one_network_is_new_to_the_next() -> None:
     histories = [fnn.Trainer(network(), optimizer=optimizer).fit(x, labels, epochs=4, verbose=0) for _ in range(2)]
     assert histories[0]["learning_rate"] == pytest.approx([0.1, 0.1, 0.01, 0.001])
     assert histories[1]["learning_rate"] == histories[0]["learning_rate"]
+
+
+# ---- what killed saves leave behind
+
+KILLED = """
+import os, sys
+import fastnn as fnn
+
+os.fsync = lambda file: os.kill(os.getpid(), 9)
+fnn.Sequential([fnn.Dense(3)], input_shape=6).save(sys.argv[1])
+"""
+
+
+def parts(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if path.name.endswith(".part"))
+
+
+def test_the_next_save_clears_what_a_killed_one_left(tmp_path: Path) -> None:
+    target = tmp_path / "net.safetensors"
+    network().save(target)
+    assert subprocess.run([sys.executable, "-c", KILLED, str(target)]).returncode == -signal.SIGKILL
+    assert len(parts(tmp_path)) == 1
+    fnn.load(target)  # the old file is whole
+    network().save(tmp_path / "another")
+    assert len(parts(tmp_path)) == 1
+    network().save(target)
+    assert parts(tmp_path) == []
+
+
+def test_nothing_else_is_cleared(tmp_path: Path) -> None:
+    """Neither what is named otherwise, nor what a living process is writing."""
+    others = [".net.0123456g.part", ".net.01234567.part.part", "net.01234567.part", ".ne.01234567.part", ".net..part"]
+    for name in others:
+        (tmp_path / name).touch()
+    (tmp_path / ".net.01234567.part").mkdir()
+    (tmp_path / ".net.11111111.part").symlink_to(tmp_path / others[0])
+    with open(tmp_path / ".net.22222222.part", "xb") as writing:
+        fcntl.flock(writing, fcntl.LOCK_EX)
+        before = parts(tmp_path)
+        network().save(tmp_path / "net")
+        assert parts(tmp_path) == before
+    network().save(tmp_path / "net")
+    assert set(before) - set(parts(tmp_path)) == {".net.22222222.part"}
+
+
+def test_saves_at_once_to_one_path(tmp_path: Path) -> None:
+    """Each sees the others' files, and leaves them alone."""
+    nets = [network() for _ in range(4)]
+
+    def save_often(net: fnn.Sequential) -> None:
+        for _ in range(50):
+            net.save(tmp_path / "net")
+
+    with ThreadPoolExecutor() as pool:
+        for done in [pool.submit(save_often, net) for net in nets]:
+            done.result()
+    fnn.load(tmp_path / "net")
+    assert [path.name for path in tmp_path.iterdir()] == ["net"]

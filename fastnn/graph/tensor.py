@@ -50,7 +50,6 @@ class Symbol:
     """Something that stands for an array in a trace: a Tensor or a parameter. Arithmetic on it records nodes."""
 
     __array_priority__: ClassVar[float] = 1000.0  # NumPy arrays leave mixed arithmetic to us
-    __array_ufunc__: ClassVar[None] = None
 
     @property
     def shape(self) -> Shape:
@@ -62,6 +61,16 @@ class Symbol:
 
     def __array__(self, *_: Any, **__: Any) -> Any:
         raise TypeError("a symbolic tensor has no value yet: use fastnn.ops on it instead of NumPy's functions")
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Tensor:
+        """What NumPy's numbers call for `np.float32(2) * x`; its functions proper are refused."""
+        name, swapped = ufunc.__name__, {"greater": "less", "greater_equal": "less_equal"}
+        plain = method == "__call__" and not options
+        if plain and name in swapped:
+            return apply(swapped[name], *reversed(inputs))
+        if plain and name in ("add", "subtract", "multiply", "divide", *swapped.values()):
+            return apply(name, *inputs)
+        raise TypeError(f"a symbolic tensor has no value yet: use fastnn.ops on it instead of NumPy's {name}")
 
     def __float__(self) -> float:
         raise TypeError("a symbolic tensor has no value yet: it cannot become a number while a Program is traced")
@@ -98,6 +107,26 @@ class Symbol:
 
     def __abs__(self) -> Tensor:
         return apply("absolute", self)
+
+    def __lt__(self, other: Any) -> Tensor:
+        return apply("less", self, other)
+
+    def __le__(self, other: Any) -> Tensor:
+        return apply("less_equal", self, other)
+
+    def __gt__(self, other: Any) -> Tensor:
+        return apply("less", other, self)
+
+    def __ge__(self, other: Any) -> Tensor:
+        return apply("less_equal", other, self)
+
+    def __eq__(self, other: object) -> bool:
+        """Two symbols are equal if they are one: lists and dicts of them depend on it."""
+        if not isinstance(other, Symbol) and (isinstance(other, (int, float)) or hasattr(other, "__array__")):
+            raise TypeError("a symbolic tensor has no value yet: ops.equal(x, y) is 1 where they are equal, else 0")
+        return self is other
+
+    __hash__ = object.__hash__
 
     def __pow__(self, exponent: Any) -> Tensor:
         names = {2: "square", 0.5: "sqrt", -1: "reciprocal"}
