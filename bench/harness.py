@@ -16,7 +16,7 @@ What a race leaves in the benchmark's `extra_info`; the report is made of nothin
     series               scaling only: along "threads", "batch", "width" or "depth", and value
     weights              networks only: how many parameters
     flops, bytes         of one unit; bytes is the least that has to move: each operand once
-    peak_flops           (not with imports) multiply-adds a second, counted as two, of as many threads in the same race
+    peak_flops           (not with imports) multiply-adds a second, counted as two, of dtype and as many threads
     bytes_per_second     of as many threads: from memory, or from L2 where shape.in_cache
     seconds              by contestant, fastnn included, of one unit: best, median, spread = (median - best) / best
     worked               by contestant: how many threads have really worked, by their processor time

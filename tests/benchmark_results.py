@@ -176,6 +176,8 @@ def document(seed: int = 0, noise: float = 0.02, slower: dict[str, float] | None
         "version": "5.3.1",
         "commit_info": {"id": "0123456789abcdef", "time": "2026-11-22T11:00:00+00:00", "dirty": False,
                         "project": "secret-project", "branch": "secret-branch"},
+        "bars": [{"what": "products: geometric mean", "measured": 1.1, "required": 1.2, "unit": "x", "at_most": False,
+                  "met": False}],
         "machine_info": {
             "node": "secret-host", "processor": "x86_64", "machine": "x86_64", "python_version": "3.11.2",
             "fastnn": {"fastnn": "0.1.0", "python": "3.11.2", "platform": "Linux x86_64", "level": "v4",
@@ -186,8 +188,8 @@ def document(seed: int = 0, noise: float = 0.02, slower: dict[str, float] | None
             "peak_flops": {"1": PEAK, "2": 2 * PEAK},
             "bytes_per_second": {"1": BANDWIDTH, "2": 2 * BANDWIDTH},
             "l2_bytes_per_second": {"1": 8 * BANDWIDTH, "2": 16 * BANDWIDTH},
-            "clock": 3.3e9, "calculated_peak_flops": 105.6e9,
-            "calculation": "16 lanes x 2 operations x 1 unit x 3.30 GHz", "load_at_start": 0.4,
+            "clock": 3.3e9, "calculated_peak_flops": 105.6e9, "peak_agrees": True,
+            "calculation": "105.0 GFLOP/s measured, 105.6 calculated: they agree", "load": 0.4,
         },
         "benchmarks": [*products(maker), *elementwise(maker), *training(maker), *scaling(maker), importing],
     }  # fmt: skip

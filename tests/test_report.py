@@ -18,7 +18,7 @@ import benchmark_results
 import pytest
 
 from fastnn import cli, report
-from fastnn.report import findings, record, suites, words
+from fastnn.report import findings, record, suites, tables, words
 from fastnn.report.plots import networks, paper
 from fastnn.report.record import Run
 
@@ -112,12 +112,20 @@ def test_numbers_are_those_of_the_results(document: dict[str, Any], folder: Path
 
 def test_bars_are_all_there_misses_first(document: dict[str, Any], folder: Path) -> None:
     text = (folder / "REPORT.md").read_text()
-    bars = [bar for each in document["benchmarks"] for bar in each["extra_info"]["bars"]]
-    missed = sum(not bar["met"] for bar in bars)
-    assert 0 < missed < len(bars)
-    assert f"{len(bars) - missed} were met and {missed} missed" in text
-    lines = [line for line in text.splitlines() if line.startswith("|") and ("| met |" in line or "**MISSED**" in line)]
-    assert ["MISSED" in line for line in lines] == [True] * missed + [False] * (len(bars) - missed)
+    common = document["bars"]
+    single = [bar for each in document["benchmarks"] for bar in each["extra_info"]["bars"]]
+    missed = sum(not bar["met"] for bar in single)
+    assert 0 < missed < len(single)
+    assert f"{len(single) - missed} were met and {missed + len(common)} missed" in text
+    lines = [line for line in text.splitlines() if "| met |" in line or "| **MISSED** |" in line]
+    assert [bar["what"] for bar in common] == [line.split(" | ")[0][2:] for line in lines[: len(common)]]
+    assert ["MISSED" in line for line in lines[1:]] == [True] * missed + [False] * (len(single) - missed)
+
+
+def test_a_peak_that_does_not_agree_is_set_bold(few: dict[str, Any]) -> None:
+    machine = {**few["machine_info"], "calculation": "they DISAGREE", "peak_agrees": False}
+    assert tables.peak_check(record.parse({**few, "machine_info": machine})) == "Peak of one thread: **they DISAGREE**."
+    assert "**" not in tables.peak_check(record.parse(few))
 
 
 def test_losses_are_told_in_the_opening(run: Run, folder: Path) -> None:

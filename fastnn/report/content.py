@@ -7,6 +7,7 @@ from fastnn.report.page import Block, Page, Points, Section, Text
 from fastnn.report.plots import PLOTS
 from fastnn.report.record import Run
 
+BARS = "What fastnn has to reach, and what it reached in this run."
 METHOD = (
     "Contestants take turns within one benchmark, fastnn among them, each with the same number of threads, so "
     "that all meet the machine in the same mood. A result is compared with the reference, within a stated "
@@ -25,7 +26,7 @@ def page(run: Run) -> Page:
     ImportError
         If matplotlib is not installed.
     """
-    sections = [Section("Bars", [Text("What was to be reached, misses first."), tables.bars(run)])] if run.bars else []
+    sections = [Section("Bars", [Text(BARS), *tables.bars(run)])] if run.bars else []
     for title, draw in PLOTS:
         pictures: list[Block] = list(draw(run))
         if pictures:

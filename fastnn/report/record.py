@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 OURS = "fastnn"
+SUITES = ("products", "program products", "elementwise", "training step", "inference", "scaling", "import")
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,11 @@ class Row:
 
 @dataclass(frozen=True)
 class Machine:
-    """Where the run took place: processor, software, and its own limits as measured in the run."""
+    """Where the run took place: processor, software, and its own limits as measured in the run.
+
+    `calculation` says in words how the measured peak compares with a calculated one, `peak_agrees` whether it is the
+    same.
+    """
 
     processor: str
     level: str
@@ -151,17 +156,21 @@ class Machine:
     peaks: Mapping[int, float]
     bandwidths: Mapping[int, float]
     cache_bandwidths: Mapping[int, float]
-    clock: float | None
-    calculated_peak: float | None
     calculation: str
+    peak_agrees: bool | None
 
 
 @dataclass(frozen=True)
 class Run:
-    """Everything that one JSON file says, and `document`, the file itself without what a report must not tell."""
+    """Everything that one JSON file says.
+
+    `common_bars` are those that many rows have together, such as geometric means; `failed` says that some benchmarks
+    did; `document` is the file itself without what a report must not tell.
+    """
 
     machine: Machine
     rows: tuple[Row, ...]
+    common_bars: tuple[Bar, ...]
     date: str
     commit: str
     failed: bool
@@ -169,12 +178,8 @@ class Run:
 
     @cached_property
     def contestants(self) -> list[str]:
-        """Ours first, then by how many rows they took part in."""
-        counts: dict[str, int] = {}
-        for row in self.rows:
-            for name in row.times:
-                counts[name] = counts.get(name, 0) + 1
-        return sorted(counts, key=lambda name: (name != OURS, -counts[name], name))
+        """Ours first, then in the order in which the rows name them."""
+        return list(dict.fromkeys((OURS, *(name for row in self.rows for name in row.times))))
 
     @cached_property
     def spreads(self) -> list[float]:
@@ -183,8 +188,8 @@ class Run:
 
     @property
     def bars(self) -> list[Bar]:
-        """The bars of all rows."""
-        return [bar for row in self.rows for bar in row.bars]
+        """Those that many rows have together, and those of each row."""
+        return [*self.common_bars, *(bar for row in self.rows for bar in row.bars)]
 
     @property
     def thread_counts(self) -> list[int]:
@@ -242,10 +247,12 @@ def parse(document: Any, name: str = "the results") -> Run:
             rows.append(_row(each["extra_info"]))
         except (KeyError, TypeError, ValueError, AttributeError) as problem:
             raise ValueError(f"{name}: benchmark {each['name']!r} is not as expected: {problem!r}") from problem
+    rows.sort(key=lambda row: SUITES.index(row.suite) if row.suite in SUITES else len(SUITES))
     commit = document["commit_info"].get("id") or ""
     return Run(
         machine=_machine(document["machine_info"]),
         rows=tuple(rows),
+        common_bars=tuple(map(_bar, document["bars"])),
         date=str(document.get("datetime", ""))[:10],
         commit=commit[:12] + ("+" if commit and document["commit_info"].get("dirty") else ""),
         failed=bool(document.get("failed")),
@@ -262,6 +269,7 @@ def scrubbed(document: Mapping[str, Any]) -> dict[str, Any]:
         "datetime": document.get("datetime", ""),
         "version": document.get("version", ""),
         "failed": document.get("failed", False),
+        "bars": document.get("bars") or [],
         "commit_info": {name: commit[name] for name in ("id", "time", "dirty") if name in commit},
         "machine_info": {name: value for name, value in machine.items() if name not in private},
         "benchmarks": [_benchmark(each) for each in document["benchmarks"] if isinstance(each, dict)],
@@ -336,13 +344,12 @@ def _machine(facts: Mapping[str, Any]) -> Machine:
         processors=config.get("processors"),
         versions=facts.get("versions") or {},
         missing=facts.get("missing") or {},
-        load=_number(facts.get("load_at_start")),
+        load=_number(facts.get("load")),
         peaks=_by_threads(facts.get("peak_flops")),
         bandwidths=_by_threads(facts.get("bytes_per_second")),
         cache_bandwidths=_by_threads(facts.get("l2_bytes_per_second")),
-        clock=_number(facts.get("clock")),
-        calculated_peak=_number(facts.get("calculated_peak_flops")),
-        calculation=str(facts.get("calculation", "")),
+        calculation=facts.get("calculation") or "",
+        peak_agrees=facts.get("peak_agrees"),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from fastnn.report.page import Picture
-from fastnn.report.plots import growth, heat, networks, products, roofline, speedup, threads
+from fastnn.report.plots import growth, heat, networks, products, roofline, rows, speedup, threads
 from fastnn.report.record import Run
 
 Draw = Callable[[Run], Iterator[Picture]]
@@ -16,6 +16,7 @@ PLOTS: tuple[tuple[str, Draw], ...] = (
     ("Matrix products by shape", heat.draw),
     ("Networks by size", networks.draw),
     ("Speedups", speedup.draw),
+    ("Speedups row by row", rows.draw),
     ("Roofline", roofline.draw),
     ("Threads", threads.draw),
     ("Growth", growth.draw),

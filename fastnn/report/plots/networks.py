@@ -82,9 +82,9 @@ def _weights(axes: Axes, rows: list[Row]) -> None:
 
 
 def _sizes(row: Row) -> str:
-    """784-512-512-10; equal neighbours from three on are counted: 1024 (5 times)."""
+    """784-512-512-10; equal neighbours from three on are counted: 784-3×2048-10."""
     groups = [(size, len(list(members))) for size, members in itertools.groupby(row.shape["sizes"])]
-    return "-".join(f"{size} ({n} times)" if n > 2 else "-".join([str(size)] * n) for size, n in groups)
+    return "-".join(f"{n}×{size}" if n > 2 else "-".join([str(size)] * n) for size, n in groups)
 
 
 def _curve(rows: list[Row], contestant: str) -> list[tuple[float, float]]:

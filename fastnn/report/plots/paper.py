@@ -38,7 +38,7 @@ LOOKS = {
     "jax": Look("#009E73", "D"),
     "jax scan": Look("#009E73", "d", "--"),
     "scikit-learn": Look("#56B4E9", "P"),
-    "thinc": Look("#CC79A7", "X"),
+    "thinc": Look("#CC79A7", "X", ":"),
     "onnxruntime": Look("#7A4B94", "p"),
     "blis": Look("#8C6D31", "h"),
     "mkl": Look("#8A8A8A", "<"),
