@@ -11,6 +11,7 @@ from fastnn.feed import as_input_arrays, count_rows
 from fastnn.graph.plan import Place, plan
 from fastnn.graph.tensor import Graph, Tensor, apply
 from fastnn.layers.base import ROWS
+from fastnn.profiling import Profile, profile
 from fastnn.program import Extent, Program
 
 PREDICT_ROWS = 256  # rows of one run: activations stay in the cache
@@ -21,9 +22,7 @@ class Predictor:
 
     def __init__(self, network: Any) -> None:
         self.network = network
-        self.runner = network.block.backend.prepare(
-            _trace(network), network.dtype, {"parameters": network.block.memory}
-        )
+        self.runner = self._prepare(PREDICT_ROWS)
         self._dtype = np.dtype(network.dtype)
         plain = len(network.inputs) == len(network.outputs) == 1 and network.input_layers[0].dtype != "uint8"
         self._sample = network.input_shapes[0] if plain else None
@@ -31,6 +30,10 @@ class Predictor:
         has_rows = bool(self.runner.program.extents)  # a network may ignore its inputs
         counts = np.arange(PREDICT_ROWS + 1, dtype=np.float64)[:, None]
         self._table = counts if has_rows else counts[:, :0]  # the run table of n rows is its line n
+
+    def _prepare(self, rows: int) -> Any:
+        block = self.network.block
+        return block.backend.prepare(_trace(self.network, rows), block.dtype, {"parameters": block.memory})
 
     def predict(self, x: Any) -> list[NDArray[Any]]:
         """An array (n, *output_shape) for each output.
@@ -63,9 +66,18 @@ class Predictor:
             self.runner.run(self._table[n_rows : n_rows + 1], bound)
         return results
 
+    def profile(self, x: Any) -> Profile:
+        """Times every instruction of a run on these rows, at most PREDICT_ROWS; see `Network.profile`."""
+        arrays = as_input_arrays(x, self.network.input_layers)
+        n = min(count_rows(arrays), PREDICT_ROWS)
+        bound = {f"output:y{i}": np.empty((n, *shape), self.network.dtype)
+                 for i, shape in enumerate(self.network.output_shapes)}  # fmt: skip
+        bound |= {f"input:x{i}": np.asarray(array[:n], self.network.dtype) for i, array in enumerate(arrays)}
+        return profile(self._prepare(n), self._table[n], bound, self.network.dtype, f"predict, {n} row{'s' * (n > 1)}")
 
-def _trace(network: Any) -> Program:
-    rows = Extent(ROWS, PREDICT_ROWS)
+
+def _trace(network: Any, most: int) -> Program:
+    rows = Extent(ROWS, most)
     with Graph(network.dtype, seed=network.seed) as graph:
         inputs = [graph.input(f"x{i}", (rows, *shape)) for i, shape in enumerate(network.input_shapes)]
         scaled = [x if layer.scale == 1.0 else x * layer.scale

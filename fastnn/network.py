@@ -24,6 +24,7 @@ from fastnn.layers.joining import as_wires, name_layers, topological
 from fastnn.losses import BinaryCrossEntropy
 from fastnn.objective import Objective
 from fastnn.parameters import ParameterBlock, shared_block
+from fastnn.profiling import Profile
 from fastnn.program import FLOATS
 from fastnn.summary import summarize
 from fastnn.trainer import History, Trainer
@@ -376,6 +377,34 @@ class Network:
         if self.trainer is None:
             raise ValueError("there is no training step yet: call fit first, or Trainer(...).explain()")
         return self.trainer.explain()
+
+    def profile(self, x: Any, y: Any = None, *, loss: Any = None, optimizer: Any = None) -> Profile:
+        """Times every instruction of a step: its seconds, its share, its GFLOP/s, and how far it is from the roofline.
+
+        The step runs again and again for about half a second; the network is as it was before.
+
+        Parameters
+        ----------
+        x, y
+            One batch. Without y it is `predict` that is timed, on at most 256 rows; with y a training step.
+        loss, optimizer
+            As in `fit`; the last training's, if there was one.
+
+        Returns
+        -------
+        A `Profile`: print it, read its `timings`, or draw it with `fastnn.plots.profile`.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If the arrays do not fit.
+        """
+        if y is None:
+            return self._predictor().profile(x)
+        trainer = self.trainer
+        if trainer is None or not trainer.same_as(loss, optimizer, warn=False):
+            trainer = Trainer(self, loss, optimizer)
+        return trainer.profile(x, y)
 
     def summary(self, *, file: Any = None) -> None:
         """Prints a table of the layers, their output shapes and numbers of parameters."""

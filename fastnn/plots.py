@@ -1,4 +1,4 @@
-"""Pictures of a training: learning curve, confusion matrix, first-layer weights, mistakes.
+"""Pictures of a training: learning curve, confusion matrix, first-layer weights, mistakes, where the time went.
 
 Every function returns a matplotlib Figure and, with `path=`, saves it; the suffix says the format. matplotlib is
 imported by the first call; its global state, the pyplot figures and the backend are left alone.
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastnn import profiling
 from fastnn._canvas import DPI, GREY, INK, PALE, SMALL, TEXT, TITLE, Mosaic, new_axes, new_figure, set_title, style_bar
 from fastnn._check import whole
 from fastnn.ops._dispatch import as_array
@@ -122,6 +123,46 @@ def _key(figure: Figure, validation: bool) -> None:
                             markeredgewidth=1.8, label="best validation"))  # fmt: skip
     figure.legend(handles=lines, loc="outside lower center", ncols=len(lines), frameon=False, fontsize=TEXT,
                   labelcolor=INK)  # fmt: skip
+
+
+# ---- profile
+
+
+def profile(found: profiling.Profile, *, path: Path | None = None) -> Figure:
+    """A bar for each instruction of a step, as long as the time it took; its roofline, the least it could take, in it.
+
+    Parameters
+    ----------
+    found
+        What `Network.profile` returned.
+    path
+        Where to save the figure.
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed.
+    """
+    timings = found.timings
+    figure = new_figure(10.0, 1.9 + 0.36 * len(timings))
+    axes = new_axes(figure)
+    places = list(range(len(timings)))
+    seconds = np.array([each.seconds for each in timings])
+    floors = np.minimum([each.floor for each in timings], seconds)
+    scale, unit = next((pair for pair in ((1e3, "ms"), (1e6, "µs")) if pair[0] * seconds.max() >= 1), (1e9, "ns"))
+    axes.barh(places, scale * seconds, color=PALE, label="time")
+    axes.barh(places, scale * floors, color=BLUE, label="roofline: the least that the machine needs for it")
+    axes.set_yticks(places, [f"{number}  {each.name}" for number, each in enumerate(timings)])
+    axes.invert_yaxis()
+    axes.set_xlim(0, 1.25 * scale * seconds.max())
+    for place, each in zip(places, timings, strict=True):
+        words = f" {found.share(each):.1%}" + (f", {each.gflops:.0f} GFLOP/s" if each.gflops >= 1 else "")
+        axes.text(scale * each.seconds, place, words, va="center", fontsize=SMALL, color=INK)
+    axes.set_xlabel(f"time ({unit})", fontsize=TEXT, color=INK)
+    axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2, frameon=False, fontsize=SMALL)
+    figure.suptitle(f"{found.title}: {profiling.duration(found.seconds)}", x=0.02, ha="left", fontsize=TITLE,
+                    fontweight="bold", color=INK)  # fmt: skip
+    return _finish(figure, path)
 
 
 # ---- confusion matrix

@@ -4,7 +4,8 @@ the memory that they share.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -172,6 +173,22 @@ class Stepper:
         runner.run(table, samples.bound() | outputs)
         loss = float(np.sum(_losses(runner, table) * rows) / samples.n)
         return loss, Predictions.of(samples, predicted, slice(None))
+
+    def whole(self, samples: Samples) -> Batches:
+        """All samples as one batch of an update, by a Program for just so many rows."""
+        runner = self.runner(samples, Kind(samples.n, learn="update"))
+        return Batches(runner, samples.bound(), np.array([samples.n]), np.zeros(1, np.int64))
+
+    @contextlib.contextmanager
+    def put_back(self) -> Iterator[None]:
+        """Whatever happens to parameters and state in between is undone at the end."""
+        backend, memory = self.network.block.backend, (self.network.block.memory, self.state)
+        before = [backend.to_numpy(block).copy() for block in memory]
+        try:
+            yield
+        finally:
+            for block, values in zip(memory, before, strict=True):
+                backend.write(block, 0, values)
 
     def collectors(self, n: int, collect: bool) -> tuple[list[NDArray[Any]], dict[str, NDArray[Any]]]:
         """Arrays for the predictions of n rows, and the same by the names of the blocks that they are bound to."""

@@ -22,7 +22,7 @@ RANKS = [
     {"initializers", "schedules", "metrics", "_monitor", "_progress", "datasets"},
     {"layers"},
     {"losses", "optimizers", "callbacks"},
-    {"feed", "reporting", "parameters", "summary"},
+    {"feed", "reporting", "parameters", "summary", "profiling"},
     {"step", "inference"},
     {"objective"},
     {"stepper", "saving"},

@@ -31,6 +31,13 @@ class Runner(Protocol):
         """
         ...
 
+    def time(self, table: NDArray[np.float64], arrays: Mapping[str, Any]) -> tuple[NDArray[np.float64], list[int]]:
+        """Does the same, one instruction after the other.
+
+        Returns the seconds of each instruction (column) in each step (row), and the threads that each used.
+        """
+        ...
+
 
 class Backend(Protocol):
     """Memory for blocks, and Runners for Programs."""

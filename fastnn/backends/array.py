@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from fastnn.backends import StepError
 from fastnn.graph.plan import LASTING
+from fastnn.kernels.executor import threads
 from fastnn.program import Buffer, Extent, Instruction, Program
 
 
@@ -79,11 +81,9 @@ class ArrayRunner:
         """
         program = self.program
         counter = np.zeros(1, np.int64) if done is None else done
-        arena = self.xp.zeros(program.arena_size, np.uint8)
-        blocks = {**self._blocks, **{name: self.xp.asarray(array) for name, array in arrays.items()}, "arena": arena}
+        blocks = self._bind(arrays)
         for step, row in enumerate(table):
-            run = dict(zip(program.slots, row.tolist(), strict=True))
-            extents = {extent: int(run[extent.name]) for extent in program.extents}
+            run, extents = self._read(row)
             try:
                 for instruction in program.instructions[: program.commit]:
                     self._execute(instruction, blocks, extents, run)
@@ -95,6 +95,31 @@ class ArrayRunner:
             if self.xp is not np and name.startswith("output:"):
                 array[...] = self.xp.asnumpy(blocks[name])
         return len(table)
+
+    def time(self, table: NDArray[np.float64], arrays: Mapping[str, Any]) -> tuple[NDArray[np.float64], list[int]]:
+        """Runs one step for each row of the table, with a look at the clock after each instruction; see `Runner`."""
+        instructions = self.program.instructions
+        times = np.zeros((len(table), len(instructions)))
+        blocks = self._bind(arrays)
+        for step, row in enumerate(table):
+            run, extents = self._read(row)
+            for number, instruction in enumerate(instructions):
+                began = time.perf_counter()
+                self._execute(instruction, blocks, extents, run)
+                if self.xp is not np:
+                    self.xp.cuda.get_current_stream().synchronize()
+                times[step, number] = time.perf_counter() - began
+        return times, [threads()] * len(instructions)  # NumPy's products may use as many
+
+    def _bind(self, arrays: Mapping[str, Any]) -> dict[str, Any]:
+        """All blocks of a run: the lasting ones, the caller's arrays, and an arena."""
+        arena = self.xp.zeros(self.program.arena_size, np.uint8)
+        return {**self._blocks, **{name: self.xp.asarray(array) for name, array in arrays.items()}, "arena": arena}
+
+    def _read(self, row: NDArray[np.float64]) -> tuple[dict[str, float], dict[Extent, int]]:
+        """A row of the run table by name, and the extents in it."""
+        run = dict(zip(self.program.slots, row.tolist(), strict=True))
+        return run, {extent: int(run[extent.name]) for extent in self.program.extents}
 
     def _commit(
         self, blocks: Mapping[str, Any], extents: Mapping[Extent, int], run: dict[str, float],

@@ -67,7 +67,17 @@ class NativeRunner:
         StepError
             If a kernel refused its operands (a label or an index out of range).
         """
-        counter = np.zeros(1, np.int64) if done is None else done
+        self._run(table, arrays, np.zeros(1, np.int64) if done is None else done, None)
+        return len(table)
+
+    def time(self, table: NDArray[np.float64], arrays: Mapping[str, Any]) -> tuple[NDArray[np.float64], list[int]]:
+        """The same, one instruction at a time; see `Runner`."""
+        times = np.zeros((len(table), len(self.program.instructions)))
+        teams = self._run(table, arrays, np.zeros(1, np.int64), times)
+        return times, teams
+
+    def _run(self, table: NDArray[np.float64], arrays: Mapping[str, Any], counter: NDArray[np.int64],
+             times: NDArray[np.float64] | None) -> list[int]:  # fmt: skip
         before = counter.item()
         try:
             machine = self._idle.pop()
@@ -76,12 +86,12 @@ class NativeRunner:
         try:
             for name in self._bound:
                 machine.bind(self._block_numbers[name], arrays[name])
-            status = machine.run(table, counter)
+            status = machine.run(table, counter, times)
         finally:
             self._idle.append(machine)
         if status:
             raise StepError(status_message(status), int(counter[0]) - before)
-        return len(table)
+        return [] if times is None else machine.teams
 
     def _make_executor(self) -> Any:
         program = self.program

@@ -24,8 +24,8 @@ def explain(program: Program, title: str) -> str:
     traffic = sum(instruction.nbytes for instruction in program.instructions)
     lines += [
         "─" * (sum(widths) + 2 * len(widths)),
-        f"{len(rows)} instructions, {_short(flops)}FLOP, {_short(traffic)}B of memory traffic at most, "
-        f"arena {_short(program.arena_size)}B",
+        f"{len(rows)} instructions, {shorten(flops)}FLOP, {shorten(traffic)}B of memory traffic at most, "
+        f"arena {shorten(program.arena_size)}B",
         "│: a barrier before the instruction.  " + _extents(program),
     ]
     return "\n".join(lines).rstrip()
@@ -37,16 +37,20 @@ def _extents(program: Program) -> str:
 
 
 def _row(number: int, instruction: Instruction) -> tuple[str, ...]:
-    reads = ", ".join(_shape(buffer) for buffer in instruction.inputs if buffer is not None)
-    writes = ", ".join(_shape(buffer) for buffer in instruction.outputs if buffer is not None)
     return (
         f"{number:>3} {'│' if instruction.barrier else ' '}",
-        _name(instruction),
-        f"{reads} → {writes}" if writes else reads,
-        _short(instruction.flops),
-        _short(instruction.nbytes),
+        *describe(instruction),
+        shorten(instruction.flops),
+        shorten(instruction.nbytes),
         "1" if is_serial(instruction) else "shared",
     )
+
+
+def describe(instruction: Instruction) -> tuple[str, str]:
+    """Its operation, and what it reads and writes, in words."""
+    reads = ", ".join(_shape(buffer) for buffer in instruction.inputs if buffer is not None)
+    writes = ", ".join(_shape(buffer) for buffer in instruction.outputs if buffer is not None)
+    return _name(instruction), f"{reads} → {writes}" if writes else reads
 
 
 def _name(instruction: Instruction) -> str:
@@ -71,7 +75,8 @@ def _shape(buffer: Buffer) -> str:
     return f"{name}({sizes})"
 
 
-def _short(number: float) -> str:
+def shorten(number: float) -> str:
+    """With a unit's prefix: 1.2 M."""
     for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
         if number >= size:
             return f"{number / size:.3g} {unit}"

@@ -67,6 +67,11 @@ def tiles(dtype: str) -> dict[str, int]:
     return _module(dtype).TILES
 
 
+def peak_flops(dtype: str) -> int:
+    """Floating-point operations of each step of the kernel `peak`."""
+    return _module(dtype).PEAK_FLOPS
+
+
 def product_scratch(m: int, n: int, k: int, dtype: str) -> int:
     """Bytes of scratch memory that each thread of an m x n x k product needs."""
     return _module(dtype).product_scratch(m, n, k)

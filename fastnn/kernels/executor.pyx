@@ -294,15 +294,22 @@ cdef class Executor:
         if self.plan.n_extents:
             self.plan.bound[0] = -1
 
-    def run(self, cnp.ndarray table, cnp.ndarray done):
+    @property
+    def teams(self) -> list:
+        """Threads of each instruction in the last run."""
+        return [self.plan.team[i] for i in range(self.plan.n)]
+
+    def run(self, cnp.ndarray table, cnp.ndarray done, cnp.ndarray times=None):
         """Runs one step for each row of the table and returns KERNEL_OK or the reason why it stopped.
 
         `done` holds one int64, to which each finished step adds 1 at once: it stays true whatever happens. The arrays
-        that were bound are let go of afterwards. What a signal handler raised is raised from here.
+        that were bound are let go of afterwards. What a signal handler raised is raised from here. `times`, if given,
+        holds a float64 for each step and instruction: the seconds it took, threads meeting after each instruction.
         """
         cdef int64_t n_steps = table.shape[0]
         cdef double *rows = <double *> cnp.PyArray_DATA(table)
         cdef int64_t *counter = <int64_t *> cnp.PyArray_DATA(done)
+        cdef double *seconds = NULL
         cdef int status = KERNEL_OK
         cdef Plan *plan = &self.plan
         if table.descr.type_num != cnp.NPY_FLOAT64 or table.ndim != 2 or table.shape[1] != plan.n_slots:
@@ -311,6 +318,12 @@ cdef class Executor:
             raise ValueError("the run table must be contiguous")
         if done.descr.type_num != cnp.NPY_INT64 or done.size != 1:
             raise ValueError("the counter of steps must be one int64")
+        if times is not None:
+            if times.descr.type_num != cnp.NPY_FLOAT64 or not cnp.PyArray_IS_C_CONTIGUOUS(times):
+                raise ValueError("times must be float64 and contiguous")
+            if times.size != n_steps * plan.n:
+                raise ValueError(f"times must have {n_steps} x {plan.n} elements, got {times.size}")
+            seconds = <double *> cnp.PyArray_DATA(times)
         if n_steps == 0:
             return KERNEL_OK
         tell_of_fork()
@@ -320,11 +333,15 @@ cdef class Executor:
             plan.last_poll = seconds_now()
             self.make_scratch(plan.member_limit)
             bind_extents(plan, rows)
-            if plan.largest_team == 1:
+            if plan.largest_team > 1:
+                mark_threads_used()
+            if seconds != NULL:
+                with nogil:
+                    status = run_timed(plan, rows, n_steps, counter, seconds)
+            elif plan.largest_team == 1:
                 with nogil:
                     status = run_alone(plan, rows, n_steps, counter)
             else:
-                mark_threads_used()
                 with nogil:
                     run_team(plan, rows, n_steps, counter, plan.largest_team)
                 status = plan.status[0] or plan.status[1]

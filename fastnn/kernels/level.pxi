@@ -27,6 +27,7 @@ include "product.pxi"
 include "record.pxi"
 include "gather.pxi"
 include "update.pxi"
+include "peak.pxi"
 
 KERNELS = {
     "argmax": <size_t> <void *> argmax,
@@ -41,6 +42,7 @@ KERNELS = {
     "fill": <size_t> <void *> fill,
     "gather": <size_t> <void *> gather_rows,
     "max_gradient": <size_t> <void *> max_gradient,
+    "peak": <size_t> <void *> peak,
     "permute": <size_t> <void *> permute,
     "pointwise_loss": <size_t> <void *> pointwise_loss,
     "product": <size_t> <void *> product,
@@ -59,4 +61,5 @@ KERNELS = {
     "where": <size_t> <void *> where,
 }
 
+PEAK_FLOPS = 2 * PEAK_CHAINS * VL  # of the kernel `peak`, a step
 TILES = {"MR": MR, "NR": NR, "VL": VL, "KCHAIN": KCHAIN, "HAS_FMA": HAS_FMA}

@@ -121,6 +121,42 @@ cdef int run_alone(Plan *plan, double *table, int64_t n_steps, int64_t *done) no
     return KERNEL_OK
 
 
+cdef int run_timed(Plan *plan, double *table, int64_t n_steps, int64_t *done, double *seconds) noexcept nogil:
+    """All steps, one instruction after the other, each on its own team; how long each took goes to a row a step."""
+    cdef int64_t step
+    cdef int i, status = KERNEL_OK
+    cdef int *shared = &status
+    cdef double *row
+    cdef double began, clock = clock_cost()
+    for step in range(n_steps):
+        row = table + step * plan.n_slots
+        if not same_extents(plan, row):
+            bind_extents(plan, row)
+        memcpy(plan.row, row, plan.n_slots * sizeof(double))
+        for i in range(plan.n):
+            began = seconds_now()
+            if plan.team[i] == 1:
+                status = plan.instructions[i].kernel(&plan.instructions[i], 0, 1)
+            else:
+                call_team(&plan.instructions[i], plan.team[i], shared)
+            seconds[step * plan.n + i] = max(seconds_now() - began - clock, 1e-9)
+            if status != KERNEL_OK:
+                return status
+        memcpy(row, plan.row, plan.n_slots * sizeof(double))
+        done[0] += 1
+    return KERNEL_OK
+
+
+cdef double clock_cost() noexcept nogil:
+    """Seconds between two looks at the clock."""
+    cdef double best = 1.0, began
+    cdef int i
+    for i in range(100):
+        began = seconds_now()
+        best = min(best, seconds_now() - began)
+    return best
+
+
 cdef inline int meet(Plan *plan, int *parity) noexcept nogil:
     """Waits for all threads and tells each the same status.
 
