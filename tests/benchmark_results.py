@@ -189,7 +189,7 @@ def document(seed: int = 0, noise: float = 0.02, slower: dict[str, float] | None
             "bytes_per_second": {"1": BANDWIDTH, "2": 2 * BANDWIDTH},
             "l2_bytes_per_second": {"1": 8 * BANDWIDTH, "2": 16 * BANDWIDTH},
             "clock": 3.3e9, "calculated_peak_flops": 105.6e9, "peak_agrees": True,
-            "calculation": "105.0 GFLOP/s measured, 105.6 calculated: they agree", "load": 0.4,
+            "calculation": "105.0 GFLOP/s measured, 105.6 calculated: they agree", "load": 0.4, "profile": "quick",
         },
         "benchmarks": [*products(maker), *elementwise(maker), *training(maker), *scaling(maker), importing],
     }  # fmt: skip

@@ -136,7 +136,9 @@ def test_losses_are_told_in_the_opening(run: Run, folder: Path) -> None:
     assert 0 < len(lost) < len(compared)
     assert f"**{len(lost)} rows of {len(compared)} are slower" in opening
     worst = min(lost, key=lambda row: ratios[row.key])
-    assert f"{worst.what} ({worst.dtype}, {words.count(worst.threads, 'thread')}), {ratios[worst.key]:.2f}×" in opening
+    dtype = "" if worst.dtype == "float32" else f"{worst.dtype}, "
+    where = f"{worst.what} ({worst.suite}, {dtype}{words.count(worst.threads, 'thread')})"
+    assert f"The worst: {where} at {ratios[worst.key]:.2f}×" in opening
 
 
 def test_missing_peers_are_named_with_their_reason(folder: Path) -> None:

@@ -12,14 +12,16 @@ CLOSE = 0.97  # of the best peer's speed: what lies between this and 1 may be no
 
 def summary(run: Run) -> str:
     """What was measured, on what, against whom."""
+    machine = run.machine
     suites = listed(dict.fromkeys(row.suite for row in run.rows))
     peers = [name for name in run.contestants if name != OURS]
-    threads = listed(str(n) for n in run.thread_counts)
+    *fewer, most = run.thread_counts
     parts = [
-        f"{count(len(run.rows), 'row')} of benchmarks ({suites}) ran on {run.machine.processor} with the kernels of "
-        f"level {run.machine.level}, on {threads} {'thread' if run.thread_counts == [1] else 'threads'}, against "
-        f"{listed(peers)}. Everybody had the same number of threads and took turns; results were compared before "
-        "anything was timed; a time is that of the best round, and a ratio is one of neighbours in the same run."
+        f"{f'The {machine.profile}' if machine.profile else 'These'} benchmarks of fastnn ran on {machine.processor} "
+        f"with kernels of level {machine.level}, on {listed([*map(str, fewer), count(most, 'thread')])}: "
+        f"{count(len(run.rows), 'row')} of {suites}, against {listed(peers)}.",
+        "Everybody had the same number of threads and took turns; results were compared before anything was timed; a "
+        "time is that of the best round, and a ratio is one of neighbours in the same run.",
     ]
     absent = tables.missing(run)
     if absent:
@@ -42,7 +44,8 @@ def findings(run: Run) -> list[str]:
 
 
 def _name(row: Row) -> str:
-    return f"{row.suite} {row.what} ({row.dtype}, {count(row.threads, 'thread')})"
+    dtype = "" if row.dtype in ("float32", "") or row.dtype in row.what else f"{row.dtype}, "
+    return f"{row.what} ({row.suite}, {dtype}{count(row.threads, 'thread')})"
 
 
 def _compared(run: Run) -> list[tuple[float, Row]]:
@@ -71,11 +74,11 @@ def _losses(run: Run) -> str:
     if not lost:
         ratio, row = compared[0]
         return (
-            f"**No row of {len(compared)} is lost**: the closest is {_name(row)}, {times(ratio)} the speed of "
-            f"{row.best_peer}."
+            f"**No row of {len(compared)} is lost**: the closest is {_name(row)} at {times(ratio)} "
+            f"{row.best_peer}'s speed."
         )
     clearly = sum(ratio < CLOSE for ratio, _ in lost)
-    worst = "; ".join(f"{_name(row)}, {times(ratio)} the speed of {row.best_peer}" for ratio, row in lost[:3])
+    worst = "; ".join(f"{_name(row)} at {times(ratio)} {row.best_peer}'s speed" for ratio, row in lost[:3])
     return (
         f"**{count(len(lost), 'row')} of {len(compared)} {'is' if len(lost) == 1 else 'are'} slower than the fastest "
         f"other contestant**, {clearly} of them below {CLOSE:g}×. The worst: {worst}."
@@ -88,10 +91,11 @@ def _distance(run: Run) -> str:
         return ""
     best, worst = (pick(rows, key=lambda row: row.share_of_peak or 0) for pick in (max, min))
     shares = sorted(row.share_of_peak or 0 for row in rows)
+    disturbed = " More than 100 % means that the peak was disturbed when it was measured."
     return (
         f"**Of the machine's peak**, float32 products reach {percent(shares[len(shares) // 2])} in the median row: "
         f"{percent(best.share_of_peak or 0)} at best ({_name(best)}), {percent(worst.share_of_peak or 0)} at worst "
-        f"({_name(worst)})."
+        f"({_name(worst)}).{disturbed if (best.share_of_peak or 0) > 1.02 else ''}"
     )
 
 

@@ -153,6 +153,7 @@ class Machine:
     versions: Mapping[str, str]
     missing: Mapping[str, str]
     load: float | None
+    profile: str
     peaks: Mapping[int, float]
     bandwidths: Mapping[int, float]
     cache_bandwidths: Mapping[int, float]
@@ -345,6 +346,7 @@ def _machine(facts: Mapping[str, Any]) -> Machine:
         versions=facts.get("versions") or {},
         missing=facts.get("missing") or {},
         load=_number(facts.get("load")),
+        profile=facts.get("profile") or "",
         peaks=_by_threads(facts.get("peak_flops")),
         bandwidths=_by_threads(facts.get("bytes_per_second")),
         cache_bandwidths=_by_threads(facts.get("l2_bytes_per_second")),
