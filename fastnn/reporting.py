@@ -29,6 +29,10 @@ class History(dict[str, list[float]]):
             values.extend([float("nan")] * (length + 1 - len(values)))
 
 
+# What arithmetic on unsuitable arrays raises. Anything else may come from a signal's handler, and goes through as it is.
+FAILURES = (ArithmeticError, AttributeError, LookupError, NameError, TypeError, ValueError)
+
+
 @dataclass(frozen=True)
 class Metric:
     """A number to report: what it is called, which output it looks at, and `function(y_true, y_pred)`.
@@ -99,6 +103,6 @@ def measure(measured: Sequence[Metric], seen: Predictions) -> dict[str, float]:
                 found[metric.label] = float(metric.function(*arguments, sample_weight=weights))
             else:
                 found[metric.label] = float("nan")
-        except Exception as problem:
+        except FAILURES as problem:
             raise ValueError(f"metric {metric.label!r}: {problem}") from problem
     return found

@@ -82,6 +82,8 @@ cdef inline void move_row(const Rows *rows, const source_type *source, target_ty
     """One row of any strides: source and target have the same shape, so they are walked in step."""
     cdef Walk there, here
     cdef int64_t left = row_size(rows.source)
+    if left == 0:
+        return
     walk_to(&there, rows.source, 1, 0)
     walk_to(&here, rows.target, 1, 0)
     while left > 0:

@@ -43,7 +43,7 @@ cdef struct Walk:
 
 
 cdef inline void walk_to(Walk *walk, const Operand *operand, int axis, int64_t position) noexcept nogil:
-    """Goes to the element at `position`, counted in C order over the axes from `axis` on."""
+    """Goes to the element at `position`, which is there, counted in C order over the axes from `axis` on."""
     cdef int each
     walk.axis = axis
     walk.offset, walk.stride, walk.left = 0, 0, 1
