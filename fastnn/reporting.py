@@ -29,7 +29,7 @@ class History(dict[str, list[float]]):
             values.extend([float("nan")] * (length + 1 - len(values)))
 
 
-# What arithmetic on unsuitable arrays raises. Anything else may come from a signal's handler, and goes through as it is.
+# What arithmetic on unsuitable arrays raises. Anything else may be from a signal's handler, and goes through as it is.
 FAILURES = (ArithmeticError, AttributeError, LookupError, NameError, TypeError, ValueError)
 
 
