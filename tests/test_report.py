@@ -284,7 +284,7 @@ def test_without_pytest_benchmark_it_says_what_to_install(clone: Path, monkeypat
                                                           capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
     monkeypatch.setattr(suites.importlib.util, "find_spec", lambda name: None)
     assert cli.main(["report"]) == 2
-    assert "pip install '.[bench]'" in capsys.readouterr().err
+    assert "need pytest, pytest_benchmark, matplotlib: pip install '.[bench]'" in capsys.readouterr().err
 
 
 # ---- small things

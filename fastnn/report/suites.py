@@ -12,6 +12,7 @@ from pathlib import Path
 import fastnn
 from fastnn.report.record import Run, parse
 
+NEEDED = ("pytest", "pytest_benchmark", "matplotlib")
 FAILED = 1  # pytest's exit status where tests failed but the run went to its end
 
 
@@ -40,13 +41,14 @@ def run(profile: str) -> Run:
     FileNotFoundError
         Outside a source tree.
     ImportError
-        If pytest or pytest-benchmark is not installed.
+        If what they or the report need is not installed.
     RuntimeError
         If the suites did not come to their end.
     """
     root = source_tree()
-    if not all(importlib.util.find_spec(name) for name in ("pytest", "pytest_benchmark")):
-        raise ImportError("the benchmark suites need pytest and pytest-benchmark: pip install '.[bench]'")
+    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    if missing:  # matplotlib too: better now than when everything has been measured
+        raise ImportError(f"the benchmark suites and their report need {', '.join(missing)}: pip install '.[bench]'")
     with tempfile.TemporaryDirectory() as folder:
         results = Path(folder, "results.json")
         options = ["--profile", profile, "--benchmark-json", str(results), "--benchmark-sort=name", "-q"]

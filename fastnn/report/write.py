@@ -36,11 +36,12 @@ def write(run: Run, folder: Path) -> list[Path]:
     OSError
         If the folder cannot be written.
     """
-    report = page(run)
     folder.mkdir(parents=True, exist_ok=True)
+    results = folder / "results.json"
+    results.write_bytes(json.dumps(run.document, indent=1).encode() + b"\n")  # first: drawing can be repeated
+    report = page(run)
     files = {"index.html": html(report).encode(), "REPORT.md": markdown(report).encode()}
     files |= {f"{picture.name}.png": picture.png for picture in report.pictures}
-    files["results.json"] = json.dumps(run.document, indent=1).encode() + b"\n"
     for name, content in files.items():
         (folder / name).write_bytes(content)
-    return [folder / name for name in files]
+    return [*(folder / name for name in files), results]

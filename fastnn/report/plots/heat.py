@@ -54,7 +54,7 @@ def _picture(rows: list[Row], threads: int) -> Picture:
     style_bar(bar, "times as fast as the best other contestant")
     marks = [0.25, 0.5, 1.0, 2.0, 4.0]
     bar.set_ticks(np.log(marks).tolist(), labels=[f"{mark:g}×" for mark in marks])
-    title = f"Products of m × k and k × n matrices, float32, {count(threads, 'thread')}"
+    title = f"Speed over the best peer by shape (m × k times k × n), float32, {count(threads, 'thread')}"
     paper.headline(figure, title)
     caption = (
         f"How many times as fast as the fastest other contestant, float32, {count(threads, 'thread')}: in each class "
@@ -62,7 +62,7 @@ def _picture(rows: list[Row], threads: int) -> Picture:
         "are. Blue is faster, orange slower; hatched classes have no row. Classes hide single rows: each is in the "
         "tables below."
     )
-    return Picture(f"heat-{threads}", paper.png(figure), f"{title}: speedup over the best peer", caption)
+    return Picture(f"heat-{threads}", paper.png(figure), title, caption)
 
 
 def _panel(axes: Axes, cells: dict[tuple[int, int], list[float]]) -> Any:
