@@ -78,7 +78,7 @@ def test_every_picture_is_a_png_of_sane_size(folder: Path) -> None:
         width, height = size(png)
         assert width == 1500, name
         assert 500 <= height <= 4000, name
-        assert 10_000 < len(png) < 600_000, name
+        assert 10_000 < len(png) < 300_000, name
 
 
 def test_markdown_links_every_picture(folder: Path) -> None:

@@ -6,7 +6,7 @@ from fastnn.report import tables
 from fastnn.report.record import OURS, Row, Run, geometric_mean
 from fastnn.report.words import count, listed, percent, times
 
-RESTLESS = 0.1  # a median spread from which on the reader is warned
+RESTLESS = 0.3  # the reader is warned if more than a tenth of all spreads are larger
 CLOSE = 0.97  # of the best peer's speed: what lies between this and 1 may be noise
 
 
@@ -26,11 +26,10 @@ def summary(run: Run) -> str:
     absent = tables.missing(run)
     if absent:
         parts.append(f"Not there to compare with: {listed(absent)}.")
-    median = run.spreads[len(run.spreads) // 2]
-    if median > RESTLESS:
+    if run.spread(0.9) > RESTLESS:
         parts.append(
-            f"**The machine was restless**: the median round took {percent(median)} longer than the best, so take "
-            "single rows with care."
+            "**The machine was restless**: one time in ten has a median round that took at least "
+            f"{percent(run.spread(0.9))} longer than the best one, so take single rows with care."
         )
     if run.failed:
         parts.append("**Some benchmarks failed and are missing from this page.**")

@@ -152,7 +152,6 @@ class Machine:
     processors: int | None
     versions: Mapping[str, str]
     missing: Mapping[str, str]
-    load: float | None
     profile: str
     peaks: Mapping[int, float]
     bandwidths: Mapping[int, float]
@@ -182,10 +181,10 @@ class Run:
         """Ours first, then in the order in which the rows name them."""
         return list(dict.fromkeys((OURS, *(name for row in self.rows for name in row.times))))
 
-    @cached_property
-    def spreads(self) -> list[float]:
-        """Of all rows and contestants, in order."""
-        return sorted(each.spread for row in self.rows for each in row.times.values())
+    def spread(self, share: float) -> float:
+        """The spread that so large a share of all times, of all rows and contestants, does not exceed."""
+        spreads = sorted(each.spread for row in self.rows for each in row.times.values())
+        return spreads[round(share * (len(spreads) - 1))]
 
     @property
     def bars(self) -> list[Bar]:
@@ -280,12 +279,13 @@ def scrubbed(document: Mapping[str, Any]) -> dict[str, Any]:
 
 def _benchmark(each: Mapping[str, Any]) -> dict[str, Any]:
     stats = {name: value for name, value in (each.get("stats") or {}).items() if name != "data"}
+    facts = each.get("extra_info") or {}
     return {
         "name": each.get("name", ""),
         "group": each.get("group"),
         "fullname": each.get("fullname", ""),
         "stats": stats,
-        "extra_info": each.get("extra_info") or {},
+        "extra_info": {name: value for name, value in facts.items() if name != "versions"},  # machine_info has them
     }
 
 
@@ -345,7 +345,6 @@ def _machine(facts: Mapping[str, Any]) -> Machine:
         processors=config.get("processors"),
         versions=facts.get("versions") or {},
         missing=facts.get("missing") or {},
-        load=_number(facts.get("load")),
         profile=facts.get("profile") or "",
         peaks=_by_threads(facts.get("peak_flops")),
         bandwidths=_by_threads(facts.get("bytes_per_second")),

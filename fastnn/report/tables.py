@@ -52,8 +52,7 @@ def environment(run: Run) -> Table:
         "system": f"{machine.platform}, Python {machine.python}",
         "versions": ", ".join(f"{name} {number}" for name, number in machine.versions.items()),
         "missing": "; ".join(f"{name} ({reason})" for name, reason in missing(run).items()) or "nobody",
-        "load when it began": "" if machine.load is None else f"{machine.load:.2f} (processes, mean of a minute)",
-        "load while it ran": _loads(run),
+        "load": _loads(run),
         "date": run.date,
         "commit": run.commit,
     }
@@ -70,7 +69,10 @@ def missing(run: Run) -> dict[str, str]:
 
 def _loads(run: Run) -> str:
     loads = sorted(row.load for row in run.rows if row.load is not None)
-    return f"{loads[0]:.2f} to {loads[-1]:.2f}, median {loads[len(loads) // 2]:.2f}" if loads else ""
+    if not loads:
+        return ""
+    median = loads[len(loads) // 2]
+    return f"{loads[0]:.2f} to {loads[-1]:.2f}, median {median:.2f} (processes that ran or waited, means of a minute)"
 
 
 def limits(run: Run) -> Table:
@@ -141,8 +143,8 @@ def _excess(measured: Times) -> str:
 
 def spread_summary(run: Run) -> str:
     """How noisy the machine was, over all rows and contestants."""
-    at = [run.spreads[int(share * (len(run.spreads) - 1))] for share in (0.5, 0.9)]
-    return f"half of all medians lie within {percent(at[0])} of their best round, nine tenths within {percent(at[1])}"
+    half, most = (percent(run.spread(share)) for share in (0.5, 0.9))
+    return f"half of all medians lie within {half} of their best round, nine tenths within {most}"
 
 
 __all__ = ["bars", "environment", "limits", "missing", "peak_check", "rows", "spread_summary"]

@@ -38,7 +38,7 @@ def write(run: Run, folder: Path) -> list[Path]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     results = folder / "results.json"
-    results.write_bytes(json.dumps(run.document, indent=1).encode() + b"\n")  # first: drawing can be repeated
+    results.write_bytes(json.dumps(run.document).encode() + b"\n")  # first: drawing can be repeated
     report = page(run)
     files = {"index.html": html(report).encode(), "REPORT.md": markdown(report).encode()}
     files |= {f"{picture.name}.png": picture.png for picture in report.pictures}

@@ -146,7 +146,11 @@ def lay_out(axes: Axes) -> None:
 
 
 def png(figure: Figure) -> bytes:
-    """The picture as a file's content."""
+    """The picture as a file's content, in 256 colours: plots need no more, and a report is kept with the code."""
+    from PIL import Image  # matplotlib requires it
+
     stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=DPI, metadata={"Software": None})
-    return stream.getvalue()
+    figure.savefig(stream, format="png", dpi=DPI)
+    small = io.BytesIO()
+    Image.open(stream).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(small, format="png", optimize=True)
+    return small.getvalue()
