@@ -33,9 +33,10 @@ from fastnn.layers import (
     Reshape,
 )
 from fastnn.losses import Loss
-from fastnn.network import Network, Sequential, load
+from fastnn.network import Network, load
 from fastnn.optimizers import SGD, Adagrad, Adam, AdamW, RMSprop, Rosenblatt
 from fastnn.runtime import get_num_threads, set_num_threads, show_config
+from fastnn.sequential import Sequential
 from fastnn.trainer import History, Trainer
 
 __all__ = [

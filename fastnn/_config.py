@@ -57,8 +57,11 @@ class Configurable:
         return hash((type(self), self._values()))
 
     def __repr__(self) -> str:
-        shown = [each.name for each in dataclasses.fields(self) if each.repr]  # type: ignore[arg-type]
-        return f"{type(self).__name__}({', '.join(f'{name}={getattr(self, name)!r}' for name in shown)})"
+        """As one would write it: only what differs from the default, keywords last."""
+        declared = sorted(dataclasses.fields(self), key=lambda each: bool(each.kw_only))  # type: ignore[arg-type]
+        values = [(each.name, getattr(self, each.name), each.default) for each in declared if each.repr]
+        shown = [f"{name}={value!r}" for name, value, default in values if value != default]
+        return f"{type(self).__name__}({', '.join(shown)})"
 
     def config(self) -> dict[str, Any]:
         """The object as plain data: {"type": "Family.Class", argument: value, ...}; see `from_config`."""

@@ -63,6 +63,7 @@ class Monitor:
         """
         if self.metric not in names:
             hint = "; fit has no validation data" if self.metric.startswith("validation_") else ""
+            hint = "; those of validation data begin with 'validation_'" if self.metric.startswith("val_") else hint
             raise ValueError(f"{self.owner}: no {self.metric!r} among the metrics ({', '.join(names)}){hint}")
 
     def observe(self, metrics: Mapping[str, float]) -> bool:

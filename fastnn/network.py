@@ -1,7 +1,7 @@
 """Networks: layers joined by wires, their parameters in one block of memory, and what people do with them.
 
-`Sequential` is a chain; `Network` any graph without cycles, with several inputs and outputs if need be. Training is the
-Trainer's business: `fit` makes one and keeps it.
+A network is any graph without cycles, with several inputs and outputs if need be. Training is the Trainer's business:
+`fit` makes one and keeps it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from fastnn.graph.explain import explain
 from fastnn.graph.tensor import Tensor
 from fastnn.inference import PREDICT_ROWS, Predictor, output_activation
 from fastnn.kernels.executor import Exclusive
-from fastnn.layers.base import Input, InputLayer, Layer, Parameter, Wire, as_shape
+from fastnn.layers.base import InputLayer, Layer, Parameter, Wire
 from fastnn.layers.joining import as_wires, name_layers, topological
 from fastnn.losses import BinaryCrossEntropy
 from fastnn.objective import Objective
@@ -63,8 +63,7 @@ class Network:
 
     def __init__(self, inputs: Wire | Sequence[Wire], outputs: Wire | Sequence[Wire], *, seed: int = 0,
                  dtype: str | None = None, backend: str | None = None) -> None:  # fmt: skip
-        if dtype not in (None, *FLOATS):
-            raise ValueError(f"dtype must be 'float32' or 'float64', got {dtype!r}")
+        dtype = None if dtype is None else _float_name(dtype)
         self.seed = _seed(seed)
         self.inputs = as_wires(inputs, "inputs")
         self.outputs = as_wires(outputs, "outputs")
@@ -425,7 +424,8 @@ class Network:
         saving.write(path, self.parameters(), {"kind": "network", "network": saving.describe(self)})
 
     def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in self.__dict__.items() if key not in ("_prepared", "trainer")}
+        kept = {key: value for key, value in self.__dict__.items() if key not in ("_prepared", "trainer")}
+        return {"block": self.block, **kept}  # first: layers that are copied after it need not copy their weights
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -443,55 +443,7 @@ class Network:
         return f"<{type(self).__name__}: {kinds}; {self.n_parameters:,} parameters, {self.dtype}, {self.backend}>"
 
 
-class Sequential(Network):
-    """A chain of layers.
-
-    Parameters
-    ----------
-    layers
-        Layers in order; the first may be an `fnn.Input(...)`.
-    input_shape
-        Shape of one sample, without the batch axis: an integer n means (n,).
-    seed, dtype, backend
-        As for `Network`.
-
-    Raises
-    ------
-    ValueError
-        If there are no layers, or the input shape is given neither here nor by an Input.
-    TypeError
-        If something in the list is not a layer.
-    """
-
-    def __init__(self, layers: Sequence[Any], input_shape: Any = None, *, seed: int = 0,
-                 dtype: str | None = None, backend: str | None = None) -> None:  # fmt: skip
-        chain = list(layers)
-        start = chain.pop(0) if chain and isinstance(chain[0], Wire) else None
-        for layer in chain:
-            if not isinstance(layer, Layer):
-                raise TypeError(f"Sequential: expected layers, got {type(layer).__name__}")
-        if not chain:
-            raise ValueError("Sequential needs at least one layer")
-        if len(set(map(id, chain))) < len(chain):
-            raise ValueError("Sequential: a layer stands in the list twice; make two, or join them with Network")
-        if start is None:
-            if input_shape is None:
-                raise ValueError("Sequential: give input_shape=..., the shape of one sample without the batch axis")
-            start = Input(as_shape(input_shape, "Sequential: input_shape"))
-        elif input_shape is not None and as_shape(input_shape, "Sequential: input_shape") != start.shape:
-            raise ValueError(f"Sequential: input_shape {input_shape} contradicts the Input of shape {start.shape}")
-        wire = start
-        for number, layer in enumerate(chain):
-            try:
-                wire = layer(wire)
-            except (ValueError, TypeError) as problem:
-                raise type(problem)(f"Sequential, layer {number}: {problem}") from problem
-            if isinstance(wire, tuple):
-                raise ValueError(f"Sequential: layer {number} has several outputs; join it with Network")
-        super().__init__(start, wire, seed=seed, dtype=dtype, backend=backend)
-
-
-saving.NETWORKS.update(Network=Network, Sequential=Sequential)
+saving.NETWORKS["Network"] = Network
 
 
 def load(path: Any, *, custom_objects: Mapping[str, Any] | None = None, backend: str = "native") -> Network:
@@ -514,6 +466,13 @@ def load(path: Any, *, custom_objects: Mapping[str, Any] | None = None, backend:
         If the file is damaged or was not written by fastnn; says what is wrong.
     """
     return saving.read_network(path, custom_objects or {}, backend)
+
+
+def _float_name(dtype: Any) -> str:
+    for name in FLOATS:
+        if dtype in (name, np.dtype(name), np.dtype(name).type):
+            return name
+    raise ValueError(f"dtype must be 'float32' or 'float64', got {dtype!r}")
 
 
 def _seed(seed: Any) -> int:

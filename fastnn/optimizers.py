@@ -61,7 +61,10 @@ class Optimizer(_Options, Configurable):
     rule: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "learning_rate", schedules.get(self.learning_rate))
+        try:
+            object.__setattr__(self, "learning_rate", schedules.get(self.learning_rate))
+        except (TypeError, ValueError) as problem:
+            raise type(problem)(f"{type(self).__name__}: learning_rate: {problem}") from problem
         for name in ("weight_decay", "l1", "l2"):
             self._check(name, 0.0, math.inf)
         for name in ("clip_value", "clip_norm"):

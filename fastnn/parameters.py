@@ -108,8 +108,9 @@ def shared_block(wires: Sequence[Wire]) -> ParameterBlock | None:
     block = owned[0].block
     if any(wire not in block.wires for wire in wires):
         raise ValueError(
-            f"Network: {owned[0].label} belongs to another network already; use a copy.deepcopy of it. (A network "
-            "made only of another's wires, such as Network(net.inputs, net.wire('hidden')), shares its parameters.)"
+            f"Network: {owned[0].label} belongs to another network already; use a copy.deepcopy of it, which has the "
+            "same weights. (A network made only of another's wires, such as Network(net.inputs, net.wire('hidden')), "
+            "shares its parameters.)"
         )
     return block
 

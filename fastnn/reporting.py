@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,7 +81,11 @@ class Predictions:
 
 def as_list(metrics: Any) -> list[Any]:
     """One metric or several as a list."""
-    return [metrics] if isinstance(metrics, str) or callable(metrics) else list(metrics)
+    if isinstance(metrics, str) or callable(metrics):
+        return [metrics]
+    if not isinstance(metrics, Iterable):
+        raise TypeError(f"metrics: expected names or functions, got {metrics!r}")
+    return list(metrics)
 
 
 def measure(measured: Sequence[Metric], seen: Predictions) -> dict[str, float]:

@@ -75,6 +75,10 @@ class Trainer:
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "callbacks": [], "_repeated": None}
 
+    def __repr__(self) -> str:
+        losses = ", ".join(map(repr, self.losses))
+        return f"<Trainer: {losses}, {self.optimizer!r}; {self.steps:,} steps in {self.epoch:,} epochs>"
+
     @property
     def losses(self) -> list[Loss]:
         """One for each output."""

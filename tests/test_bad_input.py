@@ -134,6 +134,7 @@ def text_file(scene: Scene) -> Path:
 Wrong = Callable[[Scene], Any]
 CASES: dict[str, list[tuple[str, Wrong, str]]] = {
     "predict": [
+        ("masked", lambda s: s.net.predict(np.ma.masked_array(s.x, s.x > 0)), r"x is an array with masked elements"),
         ("too narrow", lambda s: s.net.predict(s.x[:, :3]), r"x: expected shape \(n, 4\), got \(12, 3\)"),
         ("too many axes", lambda s: s.net.predict(s.x[None]), r"x: expected shape \(n, 4\), got \(1, 12, 4\)"),
         ("one sample", lambda s: s.net.predict(s.x[0]), r"x: .*one sample \(4,\); use x\[None\]"),
@@ -222,6 +223,10 @@ CASES: dict[str, list[tuple[str, Wrong, str]]] = {
         ("failing metric", lambda s: s.net.fit(s.x, s.y, metrics=[("own", lambda t, p: t["x"])]),
          r"metric 'own': only integers"),
         ("top of too few", lambda s: s.net.fit(s.x, s.y, metrics="top_3"), r"top_3 of 3 classes is always 1"),
+        ("metrics of no kind", lambda s: s.net.fit(s.x, s.y, metrics=5), r"expected names or functions, got 5"),
+        ("another library's name", lambda s: s.net.fit(s.x, s.y, validation_split=0.5,
+                                                       callbacks=fnn.callbacks.EarlyStopping("val_loss")),
+         r"no 'val_loss' among the metrics .*'validation_'"),
         ("metric twice", lambda s: s.net.fit(s.x, s.y, metrics=["mae", "mae"]), r"two are called 'mae'"),
         ("batches of nothing", lambda s: s.net.fit([]), r"x: the iterable gave no batch"),
         ("bad batch", lambda s: s.net.fit([s.x]), r"x: expected batches \(x, y\)"),
@@ -299,6 +304,8 @@ CASES: dict[str, list[tuple[str, Wrong, str]]] = {
         ("a flipped bit", lambda s: fnn.Trainer.load(changed_file(s, flip_last, "trainer.safetensors")), r"checksum"),
     ],
     "Sequential": [
+        ("no list", lambda s: fnn.Sequential(fnn.Dense(3), fnn.Dense(2)), r"expected a list of layers, got Dense"),
+        ("type of whole numbers", lambda s: fnn.Sequential([fnn.Dense(3)], 2, dtype=np.int32), r"dtype must be"),
         ("no layers", lambda s: fnn.Sequential([], input_shape=4), r"Sequential needs at least one layer"),
         ("no shape", lambda s: fnn.Sequential([fnn.Dense(2)]), r"give input_shape"),
         ("a word as layer", lambda s: fnn.Sequential(["relu"], input_shape=4), r"expected layers, got str"),
@@ -365,7 +372,8 @@ CASES: dict[str, list[tuple[str, Wrong, str]]] = {
         ("outside of a network", lambda s: ops.matmul(fnn.layers.base.Parameter("w", (2, 2), "ones"), s.x), r"traced"),
     ],
     "optimizers": [
-        ("rate below 0", lambda s: fnn.SGD(-0.1), r"-0\.1"),
+        ("rate below 0", lambda s: fnn.SGD(-0.1), r"SGD: learning_rate: .*-0\.1"),
+        ("rate of another kind", lambda s: fnn.Adam("fast"), r"Adam: learning_rate: .*got 'fast'"),
         ("rate NaN", lambda s: fnn.Adam(NAN), r"nan"),
         ("rate as a word", lambda s: fnn.Adam("fast"), r"learning rate must be a number or a Schedule, got 'fast'"),
         ("momentum", lambda s: fnn.SGD(0.1, momentum=1.5), r"SGD: momentum must be in \[0, 1\), got 1\.5"),

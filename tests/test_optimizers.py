@@ -37,6 +37,14 @@ def test_rmsprop_without_momentum_keeps_one_state() -> None:
         fnn.RMSprop(momentum=1.0)
 
 
+def test_what_is_shown_is_what_one_would_write() -> None:
+    rate = "learning_rate=Constant(rate=0.1)"
+    assert repr(fnn.SGD(0.1, momentum=0.9, clip_norm=1.0)) == f"SGD({rate}, momentum=0.9, clip_norm=1.0)"
+    trainer = fnn.Trainer(fnn.Sequential([fnn.Dense(1)], input_shape=2, dtype=np.float64), "mse", fnn.SGD(0.1))
+    trainer.fit(np.ones((8, 2)), np.zeros((8, 1)), epochs=2, batch_size=4, verbose=0)
+    assert repr(trainer) == f"<Trainer: MeanSquaredError(), SGD({rate}); 4 steps in 2 epochs>"
+
+
 def test_momentum_is_a_part_of_what_is_saved(tmp_path) -> None:
     x, y = np.ones((8, 2)), np.zeros((8, 1))
     trainer = fnn.Trainer(fnn.Sequential([fnn.Dense(1)], input_shape=2), "mse", fnn.RMSprop(momentum=0.9))

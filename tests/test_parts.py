@@ -50,6 +50,32 @@ def test_a_part_is_copied_saved_and_loaded_by_itself(tmp_path: Path) -> None:
     assert same_weights(alone, part)
 
 
+# ---- copies of layers: another network that starts from the same weights
+
+
+@both
+def test_a_new_head_on_a_trained_body(backend: str) -> None:
+    x, labels = blobs()
+    layers = [fnn.Dense(8, "tanh"), fnn.Dense(5, "tanh"), fnn.Dense(3)]
+    old = fnn.Sequential(layers, input_shape=6, backend=backend)
+    old.fit(x, labels, verbose=0)
+    body = copy.deepcopy(old.layers[1:-1])
+    new = fnn.Sequential([*body, fnn.Dense(2)], input_shape=6, backend=backend)
+    assert [layer.name for layer in new.layers] == ["input_1", "dense_1", "dense_2", "dense_3"]
+    assert all(map(np.array_equal, new.get_weights()[:4], old.get_weights()[:4]))
+    before = old.get_weights()
+    new.fit(x, labels % 2, loss="cross_entropy", verbose=0)
+    assert all(map(np.array_equal, old.get_weights(), before))
+    assert not np.array_equal(new.get_weights()[0], before[0])
+
+
+def test_a_copied_network_holds_its_weights_once() -> None:
+    twin = classifier().copy()
+    parameters = [parameter for layer in twin.layers for parameter in layer.parameters]
+    assert len(parameters) == 4
+    assert not any(hasattr(each.initializer, "values") for each in parameters)
+
+
 def test_only_wires_of_the_network_share() -> None:
     net = classifier()
     with pytest.raises(ValueError, match=r"'hidden' belongs to another network already.*net\.wire"):

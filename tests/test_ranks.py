@@ -29,6 +29,7 @@ RANKS = [
     {"epochs", "repeated"},
     {"trainer"},
     {"network"},
+    {"sequential"},
     {"runtime", "plots", "_canvas"},
     {"report"},
     {"cli", "__main__"},

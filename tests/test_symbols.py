@@ -61,6 +61,11 @@ def test_what_a_symbol_cannot_do_names_what_can(forward: Any, message: str) -> N
         network(forward)
 
 
+def test_a_method_that_symbols_lack_is_sought_in_ops() -> None:
+    with pytest.raises(AttributeError, match=r"no 'mean': what can be done with it is in fastnn\.ops"):
+        network(lambda self, x: x.mean())
+
+
 def test_symbols_are_still_keys() -> None:
     seen: list[Any] = []
 

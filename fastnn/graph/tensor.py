@@ -56,6 +56,10 @@ class Symbol:
         """Dimensions; an Extent where the size is only known at run time."""
         raise NotImplementedError
 
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(f"a symbolic tensor has no {name!r}: what can be done with it is in fastnn.ops, such as "
+                             "ops.mean(x), ops.reshape(x, ...)")  # fmt: skip
+
     def __bool__(self) -> bool:
         raise TypeError("a symbolic tensor has no value yet: Python's if, and, or and while cannot depend on it")
 

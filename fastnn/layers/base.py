@@ -6,9 +6,13 @@ belong to the network that is made from them.
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Sequence
 from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from fastnn import _check, initializers
 from fastnn.graph.tensor import Graph, Symbol, Tensor
@@ -73,7 +77,8 @@ class Layer:
     """Base class of all layers.
 
     A layer of one's own is one class: store the constructor's arguments under their own names (they are saved with the
-    network), declare parameters in `build`, compute in `forward`. Nobody writes a gradient by hand.
+    network), declare parameters in `build`, compute in `forward`. Nobody writes a gradient by hand. The `copy.deepcopy`
+    of a layer takes its weights along, into another network.
 
     >>> class Scale(Layer):
     ...     def build(self, shape):
@@ -182,6 +187,16 @@ class Layer:
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in self.__dict__.items() if key != "block"}
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Layer:
+        """A layer that belongs to no network yet, and starts from the weights that this one has now."""
+        made = object.__new__(type(self))
+        memo[id(self)] = made
+        made.__dict__.update(copy.deepcopy(self.__getstate__(), memo))
+        if self.block is not None and id(self.block) not in memo:  # else the whole network is copied, memory and all
+            for mine, its in zip(self.parameters, made.parameters, strict=True):
+                its.initializer = _PresentValues(self.block.view(mine).copy())
+        return made
+
     @staticmethod
     def _accepts(function: Any, count: int) -> bool:
         try:
@@ -211,6 +226,17 @@ class Layer:
             if tensor.ndim > MAX_AXES:
                 raise ValueError(f"{self.label}: at most {MAX_AXES} axes are possible, got shape {tensor.shape}")
         return [tuple(int(size) for size in tensor.shape[1:]) for tensor in tensors]
+
+
+class _PresentValues(initializers.Initializer):
+    """Those that a parameter has at this moment: how its copy begins."""
+
+    def __init__(self, values: NDArray[Any]) -> None:
+        self.values = values
+
+    def sample(self, shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[Any]:
+        """The values."""
+        return self.values
 
 
 def _refuse_mixing(graph: Graph, rows: Extent, label: str) -> None:

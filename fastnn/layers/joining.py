@@ -58,12 +58,15 @@ def name_layers(layers: Sequence[Layer]) -> None:
         If two layers share a name.
     """
     counts: dict[str, int] = {}
+    given = {layer.name for layer in layers if isinstance(layer.name, str)}
     for layer in layers:
         if not isinstance(layer.name, str):
             raise TypeError(f"Network: a layer's name must be a string, got {layer.name!r}")
         if not layer.name:
             kind = "input" if isinstance(layer, InputLayer) else type(layer).__name__.lower()
             counts[kind] = counts.get(kind, 0) + 1
+            while f"{kind}_{counts[kind]}" in given:
+                counts[kind] += 1
             layer.name = f"{kind}_{counts[kind]}"
     names = [layer.name for layer in layers]
     for name in names:

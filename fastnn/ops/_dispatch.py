@@ -34,6 +34,10 @@ def as_array(value: Any, name: str = "array") -> Array:
         If it cannot become an array of numbers.
     """
     if isinstance(value, np.ndarray) and value.dtype.kind in "fiub":
+        if type(value) is not np.ndarray and np.ma.is_masked(value):
+            raise TypeError(
+                f"{name} is an array with masked elements, which nothing here knows of: use its filled(...)"
+            )
         return value
     if not hasattr(value, "__array__") and hasattr(value, "__dlpack__"):
         return np.from_dlpack(value)
