@@ -18,7 +18,7 @@ import benchmark_results
 import pytest
 
 from fastnn import cli, report
-from fastnn.report import findings, record, suites, tables, words
+from fastnn.report import findings, record, scrub, suites, tables, words
 from fastnn.report.plots import networks, paper
 from fastnn.report.record import Run
 
@@ -162,18 +162,24 @@ def test_results_kept_beside_the_report_are_those_that_it_shows(run: Run, folder
     assert report.read(folder / "results.json") == run
 
 
+def one(seconds: dict[str, Any], **document: Any) -> str:
+    """A file of one benchmark."""
+    facts = {"suite": "products", "what": "8x8x8"} | ({"seconds": seconds} if seconds else {})
+    return json.dumps({"benchmarks": [{"name": "test_a", "extra_info": facts}], **document})
+
+
+FINE = {"fastnn": {"best": 1, "median": 1}}
 WRONG = {
     "no file": (None, "No such file"),
     "not JSON": ("GFLOP/s: 105", "is not a JSON file"),
     "a list": ("[1, 2]", "was not written by pytest-benchmark"),
     "another's": ('{"benchmarks": [{"name": "test_sort"}]}', "holds 1 benchmarks, none of them of fastnn's suites"),
-    "no times": ('{"benchmarks": [{"name": "test_a", "extra_info": {"suite": "products", "what": "8x8x8"}}]}',
-                 "benchmark 'test_a' is not as expected: KeyError('seconds')"),
-    "no time of ours": ('{"benchmarks": [{"name": "test_a", "extra_info": {"suite": "products", "what": "8x8x8", '
-                        '"seconds": {"numpy": {"best": 1, "median": 1}}}}]}', "no time of fastnn"),
-    "negative": ('{"benchmarks": [{"name": "test_a", "extra_info": {"suite": "products", "what": "8x8x8", '
-                 '"seconds": {"fastnn": {"best": -1, "median": 1}}}}]}', "times must be positive"),
-}  # fmt: skip
+    "no times": (one({}), "benchmark 'test_a' is not as expected: KeyError('seconds')"),
+    "no time of ours": (one({"numpy": FINE["fastnn"]}), "no time of fastnn"),
+    "a negative time": (one({"fastnn": {"best": -1, "median": 1}}), "times must be positive"),
+    "a bar without a verdict": (one(FINE, bars=[{"what": "a"}]), "a bar is not as expected: KeyError('measured')"),
+    "a peak of nothing": (one(FINE, machine_info={"peak_flops": {"1": "high"}}), "machine_info is not as expected"),
+}
 
 
 @pytest.mark.parametrize("which", WRONG)
@@ -317,4 +323,4 @@ def test_paths_are_cut_to_their_last_name() -> None:
         "a": ["in /home/secret/lib/libx.so: no", "C:\\Users\\secret\\x.dll", "~/secret/y"],
         "b": "GB/s, 1/2 and a/b",
     }
-    assert record._without_paths(said) == {"a": ["in libx.so: no", "x.dll", "y"], "b": "GB/s, 1/2 and a/b"}
+    assert scrub.without_folders(said) == {"a": ["in libx.so: no", "x.dll", "y"], "b": "GB/s, 1/2 and a/b"}

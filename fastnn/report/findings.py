@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fastnn.report import tables
-from fastnn.report.record import OURS, Row, Run, geometric_mean
+from fastnn.report.record import OURS, Row, Run, geometric_mean, is_lost
 from fastnn.report.words import count, listed, percent, times
 
 RESTLESS = 0.3  # the reader is warned if more than a tenth of all spreads are larger
@@ -69,18 +69,18 @@ def _losses(run: Run) -> str:
     compared = _compared(run)
     if not compared:
         return ""
-    lost = [(ratio, row) for ratio, row in compared if round(ratio, 2) < 1]
-    if not lost:
+    behind = [(ratio, row) for ratio, row in compared if is_lost(ratio)]
+    if not behind:
         ratio, row = compared[0]
         return (
             f"**No row of {len(compared)} is lost**: the closest is {_name(row)} at {times(ratio)} "
             f"{row.best_peer}'s speed."
         )
-    clearly = sum(ratio < CLOSE for ratio, _ in lost)
-    worst = "; ".join(f"{_name(row)} at {times(ratio)} {row.best_peer}'s speed" for ratio, row in lost[:3])
+    clearly = sum(ratio < CLOSE for ratio, _ in behind)
+    worst = "; ".join(f"{_name(row)} at {times(ratio)} {row.best_peer}'s speed" for ratio, row in behind[:3])
     return (
-        f"**{count(len(lost), 'row')} of {len(compared)} {'is' if len(lost) == 1 else 'are'} slower than the fastest "
-        f"other contestant**, {clearly} of them below {CLOSE:g}×. The worst: {worst}."
+        f"**{count(len(behind), 'row')} of {len(compared)} {'is' if len(behind) == 1 else 'are'} slower than the "
+        f"fastest other contestant**, {clearly} of them below {CLOSE:g}×. The worst: {worst}."
     )
 
 

@@ -1,18 +1,16 @@
-"""What a run of the benchmark suites has found out, read from pytest-benchmark's JSON into plain data.
-
-What a report must not tell (host names, paths, users) is left behind here: `scrubbed` drops it.
-"""
+"""What a run of the benchmark suites has found out, read from pytest-benchmark's JSON into plain data."""
 
 from __future__ import annotations
 
 import json
 import math
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from fastnn.report.scrub import scrubbed
 
 OURS = "fastnn"
 SUITES = ("products", "program products", "elementwise", "training step", "inference", "scaling", "import")
@@ -201,6 +199,11 @@ class Run:
         return [row for row in self.rows if row.suite in names]
 
 
+def is_lost(speedup: float) -> bool:
+    """Below 1, as it is written: 0.996 reads 1.00."""
+    return round(speedup, 2) < 1
+
+
 def geometric_mean(values: Iterable[float]) -> float:
     """The mean that ratios have; NaN of nothing."""
     logarithms = [math.log(value) for value in values]
@@ -241,18 +244,13 @@ def parse(document: Any, name: str = "the results") -> Run:
             f"{name} holds {len(document['benchmarks'])} benchmarks, none of them of fastnn's suites: "
             "make one with `pytest bench --benchmark-json FILE` in a clone"
         )
-    rows = []
-    for each in ours:
-        try:
-            rows.append(_row(each["extra_info"]))
-        except (KeyError, TypeError, ValueError, AttributeError) as problem:
-            raise ValueError(f"{name}: benchmark {each['name']!r} is not as expected: {problem!r}") from problem
+    rows = [_read(_row, each["extra_info"], f"{name}: benchmark {each['name']!r}") for each in ours]
     rows.sort(key=lambda row: SUITES.index(row.suite) if row.suite in SUITES else len(SUITES))
     commit = document["commit_info"].get("id") or ""
     return Run(
-        machine=_machine(document["machine_info"]),
+        machine=_read(_machine, document["machine_info"], f"{name}: machine_info"),
         rows=tuple(rows),
-        common_bars=tuple(map(_bar, document["bars"])),
+        common_bars=tuple(_read(_bar, each, f"{name}: a bar") for each in document["bars"]),
         date=str(document.get("datetime", ""))[:10],
         commit=commit[:12] + ("+" if commit and document["commit_info"].get("dirty") else ""),
         failed=bool(document.get("failed")),
@@ -260,45 +258,14 @@ def parse(document: Any, name: str = "the results") -> Run:
     )
 
 
-def scrubbed(document: Mapping[str, Any]) -> dict[str, Any]:
-    """pytest-benchmark's document with what a report may tell and no more: no host, user, path or single timings."""
-    machine = document.get("machine_info") or {}
-    commit = document.get("commit_info") or {}
-    private = ("node", "processor", "release", "cpu")  # the last repeats what `fastnn` says, flag by flag
-    kept = {
-        "datetime": document.get("datetime", ""),
-        "version": document.get("version", ""),
-        "failed": document.get("failed", False),
-        "bars": document.get("bars") or [],
-        "commit_info": {name: commit[name] for name in ("id", "time", "dirty") if name in commit},
-        "machine_info": {name: value for name, value in machine.items() if name not in private},
-        "benchmarks": [_benchmark(each) for each in document["benchmarks"] if isinstance(each, dict)],
-    }
-    return dict(_without_paths(kept))
+Made = TypeVar("Made")
 
 
-def _benchmark(each: Mapping[str, Any]) -> dict[str, Any]:
-    stats = {name: value for name, value in (each.get("stats") or {}).items() if name != "data"}
-    facts = each.get("extra_info") or {}
-    return {
-        "name": each.get("name", ""),
-        "group": each.get("group"),
-        "fullname": each.get("fullname", ""),
-        "stats": stats,
-        "extra_info": {name: value for name, value in facts.items() if name != "versions"},  # machine_info has them
-    }
-
-
-_PATH = re.compile(r"(?<![\w.:/])(?:[A-Za-z]:\\|~?/)(?:[^\s/\\:'\"]+[/\\])+")
-
-
-def _without_paths(value: Any) -> Any:
-    """Of each absolute path, the last name only: folders tell of users and hosts."""
-    if isinstance(value, str):
-        return _PATH.sub("", value)
-    if isinstance(value, Mapping):
-        return {name: _without_paths(each) for name, each in value.items()}
-    return [_without_paths(each) for each in value] if isinstance(value, (list, tuple)) else value
+def _read(make: Callable[[Any], Made], facts: Any, where: str) -> Made:
+    try:
+        return make(facts)
+    except (AttributeError, KeyError, TypeError, ValueError) as problem:
+        raise ValueError(f"{where} is not as expected: {problem!r}") from problem
 
 
 def _row(facts: Mapping[str, Any]) -> Row:

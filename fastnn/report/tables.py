@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from fastnn.report.page import Cell, Table
-from fastnn.report.record import OURS, Bar, Row, Run, Times
+from fastnn.report.record import OURS, Bar, Row, Run, Times, is_lost
 from fastnn.report.words import count, digits, percent, seconds, times, with_unit
 
 UNFOLDED = 15  # misses are in sight, unless there are more of them than this
@@ -130,7 +130,7 @@ def _peer(row: Row, name: str) -> Cell:
     ratio, theirs = row.speedup(name), row.times[name]
     if not row.is_race:
         return Cell(_time(theirs), _excess(theirs))
-    return Cell(times(ratio), f"{_time(theirs)} {_excess(theirs)}", "bad" if round(ratio, 2) < 1 else "")
+    return Cell(times(ratio), f"{_time(theirs)} {_excess(theirs)}", "bad" if is_lost(ratio) else "")
 
 
 def _time(measured: Times) -> str:
@@ -145,6 +145,3 @@ def spread_summary(run: Run) -> str:
     """How noisy the machine was, over all rows and contestants."""
     half, most = (percent(run.spread(share)) for share in (0.5, 0.9))
     return f"half of all medians lie within {half} of their best round, nine tenths within {most}"
-
-
-__all__ = ["bars", "environment", "limits", "missing", "peak_check", "rows", "spread_summary"]

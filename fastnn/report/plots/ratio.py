@@ -31,11 +31,6 @@ MARKS = (
 APART = 0.5  # inches that a mark needs
 
 
-def lost(ratio: float) -> bool:
-    """Below 1, as it is written: 0.996 reads 1.00."""
-    return round(ratio, 2) < 1
-
-
 def set_axis(axes: Axes, ratios: Sequence[float], width: float, labels: float) -> None:
     """Makes the x axis, about `width` inches long, one of ratios, with the line that parts wins from losses.
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from fastnn._canvas import GREY, INK, SMALL, new_axes, new_figure
 from fastnn.report.page import Picture
 from fastnn.report.plots import paper, ratio
-from fastnn.report.record import Row, Run
+from fastnn.report.record import Row, Run, is_lost
 from fastnn.report.words import count, times
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def _panel(axes: Axes, peer: str, names: list[str], by_threads: list[list[Row]])
             if peer not in row.times:
                 continue
             speedup = row.speedup(peer)
-            lost = ratio.lost(speedup)
+            lost = is_lost(speedup)
             place = names.index(row.what) + (index - (len(by_threads) - 1) / 2) * height
             axes.barh([place], [speedup - 1], left=1.0, height=height, **_paint(lost, index))
             axes.annotate(times(speedup), (max(speedup, 1.0), place), (3, -0.5), textcoords="offset points",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from fastnn._canvas import INK, SMALL, TEXT, new_axes, new_figure
 from fastnn.report.page import Picture
 from fastnn.report.plots import paper, ratio
-from fastnn.report.record import Run, geometric_mean
+from fastnn.report.record import Run, geometric_mean, is_lost
 from fastnn.report.words import times
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def _bars(run: Run) -> list[Bar]:
 
 def _draw(axes: Axes, bar: Bar) -> None:
     """The bar, the span from its worst row to its best, and its numbers."""
-    lost = sum(map(ratio.lost, bar.ratios))
+    lost = sum(map(is_lost, bar.ratios))
     worst, best = min(bar.ratios), max(bar.ratios)
     colour = paper.BLUE if bar.mean >= 1 else paper.VERMILION
     axes.barh([bar.place], [bar.mean - 1], left=1.0, height=0.62, color=colour)
@@ -86,7 +86,7 @@ def _draw(axes: Axes, bar: Bar) -> None:
     beside: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "va": "center"}
     beside["fontsize"] = SMALL
     axes.annotate(times(bar.mean), (1.0, bar.place), (52, 0), ha="right", fontweight="bold",
-                  color=ratio.LOST_INK if ratio.lost(bar.mean) else INK, **beside)  # fmt: skip
+                  color=ratio.LOST_INK if is_lost(bar.mean) else INK, **beside)  # fmt: skip
     verdict = f"{lost} of {len(bar.ratios)} lost" if lost else f"all {len(bar.ratios)} won"
     axes.annotate(verdict, (1.0, bar.place), (66, 0), fontweight="bold" if lost else "normal",
                   color=ratio.LOST_INK if lost else INK, **beside)  # fmt: skip
