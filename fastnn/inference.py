@@ -92,11 +92,13 @@ def _trace(network: Any, most: int) -> Program:
     return plan(graph, outputs, places)
 
 
-def output_activation(network: Any, output: int = 0) -> str:
-    """The name of the last operation before an output that does more than reshape."""
+def output_activations(network: Any) -> list[str]:
+    """For each output, the name of the last operation before it that does more than reshape."""
     with Graph(network.dtype) as graph:
         inputs = [graph.input(f"x{i}", (Extent(ROWS, 1), *shape)) for i, shape in enumerate(network.input_shapes)]
-        node = network.trace(inputs)[output].node
-    while node.operation.view and node.inputs[0] is not None:
-        node = node.inputs[0].node
-    return node.operation.name
+        nodes = [result.node for result in network.trace(inputs)]
+    for number, node in enumerate(nodes):
+        while node.operation.view and node.inputs[0] is not None:
+            node = node.inputs[0].node
+        nodes[number] = node
+    return [node.operation.name for node in nodes]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -17,12 +18,12 @@ from numpy.typing import ArrayLike, NDArray
 from fastnn import ops, saving
 from fastnn.graph.explain import explain
 from fastnn.graph.tensor import Tensor
-from fastnn.inference import PREDICT_ROWS, Predictor, output_activation
+from fastnn.inference import PREDICT_ROWS, Predictor, output_activations
 from fastnn.kernels.executor import Exclusive
 from fastnn.layers.base import InputLayer, Layer, Parameter, Wire
 from fastnn.layers.joining import as_wires, name_layers, topological
 from fastnn.losses import BinaryCrossEntropy
-from fastnn.objective import Objective
+from fastnn.objective import Objective, find_objective
 from fastnn.parameters import ParameterBlock, shared_block
 from fastnn.profiling import Profile
 from fastnn.program import FLOATS
@@ -81,6 +82,7 @@ class Network:
         self.objective: Objective | None = None
         self.trainer: Trainer | None = None
         self._prepared: Predictor | None = None
+        self._evaluator: Trainer | None = None
 
     # ------------------------------------------------------------------------------------------ structure
 
@@ -118,6 +120,11 @@ class Network:
     def output_names(self) -> list[str]:
         """The names by which a dict of targets refers to the outputs: those of their layers."""
         return [wire.layer.name for wire in self.outputs]
+
+    @cached_property
+    def output_activations(self) -> list[str]:
+        """What each output has gone through last: "softmax", "linear", ..."""
+        return output_activations(self)
 
     @property
     def n_parameters(self) -> int:
@@ -285,7 +292,7 @@ class Network:
             If the network has several outputs.
         """
         logits = self._only_output(self.predict(x), "predict_proba")
-        kind = output_activation(self)
+        kind = self.output_activations[0]
         if kind in ("softmax", "sigmoid"):
             return logits
         return ops.sigmoid(logits) if logits.shape[-1] == 1 or self._expects_yes_or_no() else ops.softmax(logits)
@@ -301,7 +308,7 @@ class Network:
         values = self._only_output(self.predict(x), "predict_class")
         if values.shape[-1] > 1:
             return np.argmax(values, axis=-1)
-        threshold = 0.0 if output_activation(self) not in ("sigmoid", "step") else 0.5
+        threshold = 0.0 if self.output_activations[0] not in ("sigmoid", "step") else 0.5
         return (values[..., 0] > threshold).astype(np.int64)
 
     def _expects_yes_or_no(self) -> bool:
@@ -356,7 +363,10 @@ class Network:
         """
         if self.trainer is not None and (loss is None or self.trainer.same_as(loss, None, warn=False)):
             return self.trainer.evaluate(x, y, **options)
-        return Trainer(self, loss, None).evaluate(x, y, **options)
+        wanted = find_objective(self, loss)
+        if self._evaluator is None or self._evaluator.objective != wanted:
+            self._evaluator = Trainer(self, loss, "sgd")
+        return self._evaluator.evaluate(x, y, **options)
 
     def explain(self, *, training: bool = False) -> str:
         """The Program, in words: every instruction with its shapes, work, bytes and threads, and the arena's size.
@@ -424,13 +434,13 @@ class Network:
         saving.write(path, self.parameters(), {"kind": "network", "network": saving.describe(self)})
 
     def __getstate__(self) -> dict[str, Any]:
-        kept = {key: value for key, value in self.__dict__.items() if key not in ("_prepared", "trainer")}
+        kept = {key: value for key, value in self.__dict__.items() if key not in ("_prepared", "trainer", "_evaluator")}
         return {"block": self.block, **kept}  # first: layers that are copied after it need not copy their weights
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._prepared = None
-        self.trainer = None
+        self.trainer = self._evaluator = None
         for layer in self.layers:
             layer.block = self.block
 

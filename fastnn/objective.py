@@ -12,7 +12,6 @@ import numpy as np
 
 from fastnn import _check, losses, optimizers
 from fastnn import metrics as metrics_module
-from fastnn.inference import output_activation
 from fastnn.reporting import Metric, as_list
 
 RESERVED = ("loss", "seconds", "learning_rate")  # in the history beside the metrics
@@ -53,7 +52,7 @@ def find_objective(network: Any, loss: Any, weights: Any = None, optimizer: Any 
         loss = "cross_entropy"
     found = tuple(losses.get(each) for each in _one_each(loss, names, "loss", repeat=True))
     for output, each in enumerate(found):
-        if each.expects_logits and each.expects_logits == output_activation(network, output):
+        if each.expects_logits and each.expects_logits == network.output_activations[output]:
             raise ValueError(
                 f"{type(each).__name__} takes logits, but the network ends in {each.expects_logits}: leave that "
                 "activation out (predict_proba applies it)"
@@ -85,7 +84,7 @@ def find_metrics(network: Any, objective: Objective, metrics: Any) -> list[Metri
             name, function = metrics_module.get(each)
             if name in RESERVED:
                 raise ValueError(f"metrics: {name!r} is the name of something else that is reported")
-            if function is metrics_module.accuracy and output_activation(network, output) == "sigmoid":
+            if function is metrics_module.accuracy and network.output_activations[output] == "sigmoid":
                 function = partial(metrics_module.accuracy, threshold=0.5)
             label = name if len(names) == 1 else f"{names[output]}_{name}"
             if any(label == other.label for other in found):

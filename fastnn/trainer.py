@@ -186,8 +186,9 @@ class Trainer:
             for each.
         metrics
             Names or functions (y_true, y_pred) -> number, for all outputs or by output in a dict; None takes the
-            losses' own, () none. Training metrics are those of the predictions made during the epoch. Weights count
-            in the library's metrics (a weighted mean), and in functions that take `sample_weight`.
+            losses' own, () none. Training metrics are those of the predictions made during the epoch, which are kept
+            until its end. Weights count in the library's metrics (a weighted mean), and in functions that take
+            `sample_weight`. A function is tried before the first epoch, so that it fails before anything is trained.
         callbacks
             See `fastnn.callbacks`.
         shuffle

@@ -58,6 +58,20 @@ def test_another_loss_for_evaluation_changes_nothing() -> None:
     assert np.array_equal(net.predict_proba(x), before)
 
 
+def test_each_evaluation_takes_the_loss_that_it_is_told() -> None:
+    x, labels = blobs()
+    net, rows = classifier(), np.eye(3)[labels]
+    first = net.evaluate(x, labels)
+    squares = net.evaluate(x, rows, loss="mse")
+    assert squares["loss"] == pytest.approx(np.mean((net.predict(x) - rows) ** 2), rel=1e-6)
+    assert net.evaluate(x, labels) == first  # an untrained network's own guess, whatever came before
+    net.set_weights([w * 2 for w in net.get_weights()])
+    assert net.evaluate(x, labels)["loss"] != first["loss"]
+    net.fit(x, rows, loss="mse", verbose=0)
+    assert set(net.evaluate(x, rows)) == {"loss"}
+    assert "accuracy" in net.evaluate(x, labels, loss="cross_entropy")
+
+
 # ---- what each row counts
 
 
