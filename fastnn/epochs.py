@@ -54,6 +54,7 @@ class ArrayEpochs:
     per_update: int
     _starts: NDArray[np.int64] = field(init=False)
     _rows: NDArray[np.int64] = field(init=False)
+    _arrays: dict[str, Any] = field(init=False)
 
     def __post_init__(self) -> None:
         self._starts = np.arange(0, self.samples.n, self.batch)
@@ -61,6 +62,7 @@ class ArrayEpochs:
         learn = "update" if self.per_update == 1 else "accumulate"
         kind = Kind(self.batch, self.shuffle, bool(self.measured), learn)
         self._runner = self.stepper.runner(self.samples, kind)
+        self._arrays = self.stepper.network.block.backend.bring(self.samples.bound())
 
     @property
     def updates(self) -> int:
@@ -71,7 +73,7 @@ class ArrayEpochs:
         """Goes through all rows once, in slices of steps; slicing changes no bit."""
         samples = self.samples
         predicted, outputs = self.stepper.collectors(samples.n, bool(self.measured))
-        arrays = samples.bound() | outputs
+        arrays = self._arrays | outputs
         order = np.arange(samples.n)
         if self.shuffle:
             arrays["input:index"] = order = epoch_order(self.stepper.network.seed, epoch, samples.n)

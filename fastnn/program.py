@@ -88,7 +88,8 @@ class Operation:
         expected and what came.
     reference
         `(xp, inputs, attributes, run) -> outputs`, in terms of an array module (NumPy or CuPy): slow and obvious.
-        `run` maps the names of the run row's slots to numbers.
+        `run` maps the names of the run row's slots to numbers, and has `refuse` for operands that are out of range. On
+        a GPU they are numbers that are not known yet: no reference may ask which, nor look at its arrays.
     gradient
         `(node, output gradients) -> input gradients`, in symbols; None where no gradient flows. An output gradient is
         None where nothing depends on that output.
@@ -129,7 +130,7 @@ class Operation:
 
     name: str
     infer: Callable[[Sequence[Spec | None], Attributes], Sequence[Spec]]
-    reference: Callable[[ModuleType, Sequence[Any], Attributes, Mapping[str, float]], Sequence[Any]]
+    reference: Callable[[ModuleType, Sequence[Any], Attributes, Any], Sequence[Any]]
     gradient: Callable[..., Sequence[Any]] | None = None
     kernel: Kernel | None = None
     slots: Callable[[Attributes], tuple[str, ...]] = lambda attributes: ()
@@ -166,6 +167,32 @@ def register(operation: Operation) -> Operation:
         raise ValueError(f"operation {operation.name!r} is already registered")
     OPERATIONS[operation.name] = operation
     return operation
+
+
+class RunRow(dict[str, Any]):
+    """A row of the run table as references see it: numbers by the names of their slots."""
+
+    def refuse(self, condition: Any, message: str) -> None:
+        """Raises IndexError if the condition, True or False or an array of one of them, holds."""
+        if condition:
+            raise IndexError(message)
+
+    def rows_at(self, xp: ModuleType, slot: str, n: int, total: int) -> Any:
+        """What picks n rows of `total`, from the one that the slot names on.
+
+        Raises
+        ------
+        IndexError
+            If there are not so many.
+        """
+        start = int(self[slot])
+        self.refuse(start < 0 or start + n > total, f"an index is out of range: {n} rows from {start} on of {total}")
+        return slice(start, start + n)
+
+
+def cast(value: Any, kind: Any) -> Any:
+    """A number of the run row in an array's type: it may be an array without dimensions, on a device."""
+    return value.astype(kind) if hasattr(value, "astype") else np.dtype(kind).type(value)
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,19 @@ import numpy as np
 import pytest
 
 import fastnn as fnn
+from fastnn.backends.array import array_module
 
-BACKENDS = ("native", "numpy")
+
+def _gpu() -> bool:
+    """Whether CuPy is installed and finds a GPU: the array backend's tests then run there, too."""
+    try:
+        array_module("cupy")
+    except ImportError:
+        return False
+    return True
+
+
+BACKENDS = ("native", "numpy", *(["cupy"] if _gpu() else []))
 CLOSE = 1e-5  # a few hundred float32 operations, each within 6e-8
 
 both = pytest.mark.parametrize("backend", BACKENDS)

@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastnn.backends.array import ArrayBackend
-from fastnn.backends.native import NativeBackend
+from fastnn import backends
 from fastnn.graph.plan import Place, plan
 from fastnn.graph.tensor import Graph, Tensor
 from fastnn.program import Extent
@@ -23,7 +22,7 @@ def run(graph: Graph, wanted: Tensor, values: dict[str, Array], sizes: dict[str,
     program = plan(graph, {"result": wanted}, {wanted: Place("output:result")})
     shape = tuple(sizes[size.name] if isinstance(size, Extent) else size for size in wanted.shape)
     result = np.full(shape, np.nan, wanted.dtype)
-    runner = (NativeBackend() if backend == "native" else ArrayBackend("numpy")).prepare(program, graph.dtype, {})
+    runner = backends.get(backend).prepare(program, graph.dtype, {})
     table = np.array([[float(sizes[name]) for name in program.slots]]).reshape(1, len(program.slots))
     arrays = {f"input:{name}": array for name, array in values.items() if name in program.inputs}
     runner.run(table, {**arrays, "output:result": result})

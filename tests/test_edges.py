@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from networks import both
 
 import fastnn as fnn
 
@@ -22,10 +23,7 @@ def loss_of(net: fnn.Network, x: object, y: object) -> float:
     return net.evaluate(x, y, loss="cross_entropy")["loss"]
 
 
-BACKENDS = pytest.mark.parametrize("backend", ["native", "numpy"])
-
-
-@BACKENDS
+@both
 def test_a_network_without_parameters(backend: str, tmp_path: Path) -> None:
     net = fnn.Sequential([fnn.Flatten()], input_shape=(2, 2), backend=backend)
     x = X.reshape(ROWS, 2, 2)
@@ -38,7 +36,7 @@ def test_a_network_without_parameters(backend: str, tmp_path: Path) -> None:
     assert np.array_equal(fnn.load(tmp_path / "net").predict(x), X)
 
 
-@BACKENDS
+@both
 def test_an_input_that_is_the_output(backend: str) -> None:
     wire = fnn.Input(4)
     net = fnn.Network(wire, wire, backend=backend)
@@ -46,7 +44,7 @@ def test_an_input_that_is_the_output(backend: str) -> None:
     assert net.fit(X, X, loss="mse")["loss"] == [0.0]
 
 
-@BACKENDS
+@both
 def test_an_output_that_is_there_twice(backend: str) -> None:
     wire = fnn.Input(4)
     out = fnn.Dense(2)(wire)

@@ -16,7 +16,7 @@ from fastnn.graph.tensor import Graph, Tensor
 from fastnn.kernels import executor
 from fastnn.ops._dispatch import compute
 from fastnn.ops._elementwise import COMBINATIONS, FUNCTIONS
-from fastnn.program import OPERATIONS, Spec
+from fastnn.program import OPERATIONS, RunRow, Spec
 
 pytestmark = pytest.mark.kernel
 
@@ -52,7 +52,7 @@ def run(name: str, *inputs: Any, out: Array | None = None, function: str = "") -
 
 def reference(name: str, *inputs: Any, function: str = "") -> Array:
     with np.errstate(all="ignore"):
-        return OPERATIONS[name].reference(np, inputs, ATTRIBUTES.get(function or name, {}), {})[0]
+        return OPERATIONS[name].reference(np, inputs, ATTRIBUTES.get(function or name, {}), RunRow())[0]
 
 
 def assert_close(got: Array, want: Array) -> None:
@@ -310,7 +310,7 @@ def test_every_activation_by_name() -> None:
     x = np.linspace(-3, 3, 13)
     for name, (operation, attributes) in ops.ACTIVATIONS.items():
         assert operation in OPERATIONS
-        want = OPERATIONS[operation].reference(np, [x], attributes, {})[0]
+        want = OPERATIONS[operation].reference(np, [x], attributes, RunRow())[0]
         np.testing.assert_allclose(ops.activate(x, name), want, rtol=1e-12, atol=1e-15)
     with pytest.raises(ValueError, match=r"unknown activation 'rely'.*relu"):
         ops.activate(x, "rely")

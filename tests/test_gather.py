@@ -3,12 +3,13 @@
 import guard
 import numpy as np
 import pytest
+from networks import both
 
 from fastnn import backends, kernels, ops
 from fastnn.graph.plan import Place, plan
 from fastnn.graph.tensor import Graph
 from fastnn.kernels import executor
-from fastnn.program import OPERATIONS, Extent, Spec
+from fastnn.program import OPERATIONS, Extent, RunRow, Spec
 
 pytestmark = pytest.mark.kernel
 
@@ -158,7 +159,7 @@ def test_an_index_out_of_range_is_an_error(bad, position):
         ops.gather(data, index)
     attributes = {"spec": Spec((5, 3), "float32"), "scale": 1.0}
     with pytest.raises(IndexError, match="out of range"):
-        OPERATIONS["gather"].reference(np, [data, index], attributes, {"start": 0.0})
+        OPERATIONS["gather"].reference(np, [data, index], attributes, RunRow(start=0.0))
 
 
 @pytest.mark.parametrize("start, rows", [(0, 6), (5, 1), (3, 3), (2**40, 1)])
@@ -185,7 +186,7 @@ def test_the_reference_says_the_same(source):
         scale = 0.25 if dtype in FLOATS else 1.0
         attributes = {"spec": Spec((6, 3, 5), dtype), "scale": scale}
         for chosen in (index, None):
-            reference = operation.reference(np, [data, chosen], attributes, {"start": 4.0})[0]
+            reference = operation.reference(np, [data, chosen], attributes, RunRow(start=4.0))[0]
             batch = ops.gather(data, chosen, rows=6, start=4, dtype=dtype, scale=scale)
             assert reference.dtype == batch.dtype
             assert np.array_equal(batch, reference)
@@ -268,7 +269,7 @@ def gather_and_collect():
     return plan(graph, {"kept": kept}, {kept: Place("output:kept")})
 
 
-@pytest.mark.parametrize("backend", ["native", "numpy"])
+@both
 def test_an_epoch_in_a_program(backend):
     program = gather_and_collect()
     runner = backends.get(backend).prepare(program, "float32", {})

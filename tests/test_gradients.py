@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from networks import both
 
 import fastnn as fnn
 from fastnn import ops
@@ -47,7 +48,7 @@ def data(n: int = 6, width: int = 5, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal((n, width))
 
 
-@pytest.mark.parametrize("backend", ["native", "numpy"])
+@both
 @pytest.mark.parametrize("activation", sorted(set(ops.ACTIVATIONS) - {"step"}))
 def test_activation(activation: str, backend: str) -> None:
     net = fnn.Sequential(
@@ -86,7 +87,7 @@ def targets(kind: str, n: int, width: int) -> np.ndarray:
     return values
 
 
-@pytest.mark.parametrize("backend", ["native", "numpy"])
+@both
 @pytest.mark.parametrize(
     ("name", "weighted"),  # plain functions take no weights
     [(name, weighted) for name in LOSSES for weighted in (False, True) if not (weighted and name == "own function")],
@@ -98,7 +99,7 @@ def test_loss(name: str, weighted: bool, backend: str) -> None:
     check(fnn.Trainer(net, loss, "sgd"), data(), targets(kind, 6, 3), **options)
 
 
-@pytest.mark.parametrize("backend", ["native", "numpy"])
+@both
 def test_graph_with_branches_sharing_and_two_outputs(backend: str) -> None:
     a, b = fnn.Input(4, name="a"), fnn.Input((2, 3), name="b")
     shared = fnn.Dense(5, "tanh", name="shared")

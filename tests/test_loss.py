@@ -12,6 +12,7 @@ import numpy as np
 import programs
 import pytest
 import reference
+from networks import both
 from numpy.typing import NDArray
 
 from fastnn import kernels, ops
@@ -21,7 +22,7 @@ from fastnn.graph.tensor import Graph
 from fastnn.kernels import cpu, executor
 from fastnn.ops._dispatch import dispatch
 from fastnn.ops.loss import POINTWISE
-from fastnn.program import OPERATIONS, Extent
+from fastnn.program import OPERATIONS, Extent, RunRow
 
 pytestmark = pytest.mark.kernel
 
@@ -51,7 +52,7 @@ def computed(name: str, *inputs: Any, labels: bool = False, **attributes: Any) -
 
 def expected(name: str, *inputs: Any, **attributes: Any) -> Any:
     with np.errstate(all="ignore"):
-        return OPERATIONS[name].reference(np, inputs, attributes, {})
+        return OPERATIONS[name].reference(np, inputs, attributes, RunRow())
 
 
 def targets_for(name: str, shape: tuple[int, ...], dtype: str) -> Array:
@@ -370,7 +371,7 @@ SYMBOLIC["rows used otherwise"] = lambda p, t, w: ops.max(dispatch("quadratic", 
 
 
 @pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
-@pytest.mark.parametrize("backend", ["native", "numpy"])
+@both
 @pytest.mark.parametrize("name", SYMBOLIC)
 def test_gradients(name: str, backend: str, weighted: bool) -> None:
     rng = np.random.default_rng(7)
@@ -392,7 +393,7 @@ def test_gradients(name: str, backend: str, weighted: bool) -> None:
     np.testing.assert_allclose(got, want, rtol=0, atol=1e-6 * np.abs(want).max())
 
 
-@pytest.mark.parametrize("backend", ["native", "numpy"])
+@both
 @pytest.mark.parametrize("rows", [1, 3, 20])
 def test_extents(rows: int, backend: str) -> None:
     n = Extent("n", 20)

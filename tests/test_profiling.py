@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from networks import both
 
 import fastnn as fnn
 from fastnn import plots
-
-both = pytest.mark.parametrize("backend", ["native", "numpy"])
 
 
 def network(backend: str) -> fnn.Sequential:

@@ -8,7 +8,7 @@ from fastnn import kernels, ops
 from fastnn.graph.tensor import Graph
 from fastnn.kernels import executor
 from fastnn.ops.random import philox, rounds
-from fastnn.program import OPERATIONS
+from fastnn.program import OPERATIONS, RunRow
 
 pytestmark = pytest.mark.kernel
 
@@ -74,7 +74,7 @@ def test_kernel_draws_the_reference_bits(dtype, seed, operation, step):
 def reference(x, rate, **where):
     operation, step = where.get("operation", 0), where.get("step", 0)
     attributes = {"rate": rate, "seed": where.get("seed", 0), "operation": operation}
-    return OPERATIONS["dropout"].reference(np, [x], attributes, {"step": float(step)})[0]
+    return OPERATIONS["dropout"].reference(np, [x], attributes, RunRow(step=float(step)))[0]
 
 
 @by_dtype

@@ -10,6 +10,7 @@ import numpy as np
 import programs
 import pytest
 import reference
+from networks import both
 from numpy.typing import NDArray
 
 from fastnn import kernels, ops
@@ -17,7 +18,7 @@ from fastnn.graph.autodiff import gradients
 from fastnn.graph.tensor import Graph
 from fastnn.kernels import executor
 from fastnn.ops._dispatch import compute, dispatch
-from fastnn.program import OPERATIONS, Extent
+from fastnn.program import OPERATIONS, Extent, RunRow
 
 pytestmark = pytest.mark.kernel
 
@@ -206,7 +207,7 @@ RULES = {
 }
 
 
-@pytest.mark.parametrize("backend", ["native", "numpy"])
+@both
 @pytest.mark.parametrize("rule", RULES)
 def test_gradients(rule: str, backend: str) -> None:
     rng = np.random.default_rng(3)
@@ -226,7 +227,7 @@ def test_gradients(rule: str, backend: str) -> None:
     np.testing.assert_allclose(got, want, rtol=0, atol=1e-6 * size)
 
 
-@pytest.mark.parametrize("backend", ["native", "numpy"])
+@both
 @pytest.mark.parametrize("rows", [1, 3, 40])
 def test_extents(rows: int, backend: str) -> None:
     n = Extent("n", 40)
@@ -251,7 +252,9 @@ def test_gradient_of_max_goes_to_the_first() -> None:
         y = ops.max(laid, axis=1)
         got = dispatch("max_gradient", [np.array([2.0, 4.0, 8.0]), laid, y], axes=(1,))
         np.testing.assert_array_equal(got, [[0, 2, 0], [4, 0, 0], [8, 0, 0]])
-        want = OPERATIONS["max_gradient"].reference(np, [np.array([2.0, 4.0, 8.0]), laid, y], {"axes": (1,)}, {})[0]
+        want = OPERATIONS["max_gradient"].reference(np, [np.array([2.0, 4.0, 8.0]), laid, y], {"axes": (1,)}, RunRow())[
+            0
+        ]
         np.testing.assert_array_equal(want, got)
 
 

@@ -9,6 +9,7 @@ import guard
 import numpy as np
 import programs
 import pytest
+from networks import both
 from numpy.typing import NDArray
 
 from fastnn import kernels, ops
@@ -123,7 +124,7 @@ RULES = {
 }
 
 
-@pytest.mark.parametrize("backend", ["native", "numpy"])
+@both
 @pytest.mark.parametrize("rule", RULES)
 def test_gradients(rule: str, backend: str) -> None:
     values = {"x": np.random.default_rng(3).uniform(0.5, 2, (2, 3, 4))}
@@ -140,7 +141,7 @@ def test_gradients(rule: str, backend: str) -> None:
     np.testing.assert_allclose(got, want, rtol=0, atol=1e-6 * np.abs(want).max())
 
 
-@pytest.mark.parametrize("backend", ["native", "numpy"])
+@both
 @pytest.mark.parametrize("rows", [1, 5, 8])
 def test_extents_and_views(rows: int, backend: str) -> None:
     n, x = Extent("n", 8), numbers((rows, 2, 3), "float32")

@@ -7,13 +7,14 @@ from fractions import Fraction
 import guard
 import numpy as np
 import pytest
+from networks import both
 
 from fastnn import backends, kernels, ops
 from fastnn.graph.plan import Place, plan
 from fastnn.graph.tensor import Graph
 from fastnn.kernels import executor
 from fastnn.ops.update import NORM_CHUNK, RULES
-from fastnn.program import OPERATIONS
+from fastnn.program import OPERATIONS, RunRow
 
 pytestmark = pytest.mark.kernel
 
@@ -372,7 +373,7 @@ def test_sums_of_squares_have_one_order(dtype):
         sums = np.zeros(3)
         executor.call(kernels.address("squares", dtype), (sums, x), 1, (), (), 0.0, threads)
         assert sums.tolist() == expected
-    reference = OPERATIONS["squares"].reference(np, [x], {}, {})[0]
+    reference = OPERATIONS["squares"].reference(np, [x], {}, RunRow())[0]
     np.testing.assert_allclose(reference, expected, rtol=1e-14)
 
 
@@ -423,7 +424,7 @@ class Block:
         self.name, self.shape = name, shape
 
 
-@pytest.mark.parametrize("backend", ["native", "numpy"])
+@both
 @by_rule
 def test_a_program_clips_and_updates(backend, rule):
     n, n_states, rate = 50, RULES[rule].n_states, [0.1, 0.05, 0.02]

@@ -52,6 +52,10 @@ class Backend(Protocol):
         """Binds a Program to the lasting blocks."""
         ...
 
+    def bring(self, arrays: Mapping[str, Any]) -> dict[str, Any]:
+        """Arrays that many runs will read, where the backend reads them: moved to the device, if there is one."""
+        ...
+
     def write(self, block: Any, start: int, values: NDArray[Any]) -> None:
         """Copies a flat NumPy array into a block, from element `start` on."""
         ...

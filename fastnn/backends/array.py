@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from fastnn.backends import StepError
 from fastnn.graph.plan import LASTING
 from fastnn.kernels.executor import threads
-from fastnn.program import Buffer, Extent, Instruction, Program
+from fastnn.program import Buffer, Extent, Instruction, Program, RunRow
 
 
 def array_module(name: str) -> ModuleType:
@@ -52,7 +52,16 @@ class ArrayBackend:
 
     def prepare(self, program: Program, dtype: str, blocks: Mapping[str, Any]) -> ArrayRunner:
         """Binds a Program to the lasting blocks."""
-        return ArrayRunner(self.xp, program, {**blocks, "constants": self.xp.asarray(program.constants)})
+        lasting = {**blocks, "constants": self.xp.asarray(program.constants)}
+        if self.xp is np:
+            return ArrayRunner(np, program, lasting)
+        from fastnn.backends.captured import CapturedRunner
+
+        return CapturedRunner(self.xp, program, lasting)
+
+    def bring(self, arrays: Mapping[str, Any]) -> dict[str, Any]:
+        """The arrays in the module's memory: on a GPU a copy, made once."""
+        return {name: self.xp.asarray(array) for name, array in arrays.items()}
 
     def write(self, block: Any, start: int, values: NDArray[Any]) -> None:
         """Copies values into the block."""
@@ -91,9 +100,6 @@ class ArrayRunner:
             except IndexError as problem:
                 raise StepError(str(problem), step) from problem
             row[:] = [float(run[name]) for name in program.slots]
-        for name, array in arrays.items():
-            if self.xp is not np and name.startswith("output:"):
-                array[...] = self.xp.asnumpy(blocks[name])
         return len(table)
 
     def time(self, table: NDArray[np.float64], arrays: Mapping[str, Any]) -> tuple[NDArray[np.float64], list[int]]:
@@ -116,13 +122,13 @@ class ArrayRunner:
         arena = self.xp.zeros(self.program.arena_size, np.uint8)
         return {**self._blocks, **{name: self.xp.asarray(array) for name, array in arrays.items()}, "arena": arena}
 
-    def _read(self, row: NDArray[np.float64]) -> tuple[dict[str, float], dict[Extent, int]]:
+    def _read(self, row: NDArray[np.float64]) -> tuple[RunRow, dict[Extent, int]]:
         """A row of the run table by name, and the extents in it."""
-        run = dict(zip(self.program.slots, row.tolist(), strict=True))
+        run = RunRow(zip(self.program.slots, row.tolist(), strict=True))
         return run, {extent: int(run[extent.name]) for extent in self.program.extents}
 
     def _commit(
-        self, blocks: Mapping[str, Any], extents: Mapping[Extent, int], run: dict[str, float],
+        self, blocks: Mapping[str, Any], extents: Mapping[Extent, int], run: RunRow,
         counter: NDArray[np.int64],
     ) -> None:  # fmt: skip
         """The part of a step that changes parameters and state: all of it, or none if Ctrl-C comes in between."""
@@ -139,7 +145,7 @@ class ArrayRunner:
             raise
 
     def _execute(self, instruction: Instruction, blocks: Mapping[str, Any], extents: Mapping[Extent, int],
-                 run: dict[str, float]) -> None:  # fmt: skip
+                 run: RunRow) -> None:  # fmt: skip
         inputs = [self._view(buffer, blocks, extents) for buffer in instruction.inputs]
         attributes = _bound(dict(instruction.attributes), extents)
         with np.errstate(all="ignore"):
@@ -147,9 +153,10 @@ class ArrayRunner:
         for buffer, result in zip(instruction.outputs, results, strict=False):
             if buffer is not None:
                 target = self._view(buffer, blocks, extents)
+                rows: Any = ...
                 if instruction.operation.window is not None:
-                    target = _window(target, int(run[instruction.operation.window(attributes)]), len(result))
-                target[...] = result
+                    rows = run.rows_at(self.xp, instruction.operation.window(attributes), len(result), len(target))
+                target[rows] = result
 
     def _view(self, buffer: Buffer | None, blocks: Mapping[str, Any], extents: Mapping[Extent, int]) -> Any:
         if buffer is None:
@@ -162,13 +169,6 @@ class ArrayRunner:
         kind = np.dtype(buffer.spec.dtype)
         memory = block.view(np.uint8)[buffer.offset : buffer.offset + size * kind.itemsize]
         return memory.view(kind).reshape(shape)
-
-
-def _window(target: Any, start: int, n: int) -> Any:
-    """Rows start ... start + n - 1, which must be there."""
-    if start < 0 or start + n > len(target):
-        raise IndexError(f"an index is out of range: rows {start} ... {start + n - 1} of {len(target)}")
-    return target[start : start + n]
 
 
 def _bound(value: Any, extents: Mapping[Extent, int]) -> Any:

@@ -5,7 +5,7 @@ Both read where to begin from the run row's slot "start", so that one Program se
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
@@ -13,39 +13,26 @@ import numpy as np
 
 from fastnn.graph.tensor import Symbol, apply
 from fastnn.ops._dispatch import Array, Operand, as_array, execute, specs_of, targets_for
-from fastnn.program import FLOATS, OPERATIONS, Attributes, Dimension, Extent, Kernel, Operation, Spec, register
+from fastnn.program import FLOATS, OPERATIONS, Attributes, Dimension, Extent, Kernel, Operation, RunRow, Spec, register
 
 SOURCES = ("float32", "float64", "int32", "int64", "uint8")
 TARGETS = ("float32", "float64", "int32", "int64")
 
 
-def _rows_at(start: int, n: int, total: int, what: str) -> slice:
-    """Rows start ... start + n - 1.
-
-    Raises
-    ------
-    IndexError
-        If there are not so many.
-    """
-    if start < 0 or start + n > total:
-        raise IndexError(f"an index is out of range: rows {start} ... {start + n - 1} of {total} {what}")
-    return slice(start, start + n)
-
-
-def _size(dimension: Dimension, run: Mapping[str, float]) -> int:
+def _size(dimension: Dimension, run: RunRow) -> int:
     return int(run[dimension.name]) if isinstance(dimension, Extent) else dimension
 
 
-def _gather(xp: ModuleType, inputs: Sequence[Any], attributes: Attributes, run: Mapping[str, float]) -> Sequence[Any]:
+def _gather(xp: ModuleType, inputs: Sequence[Any], attributes: Attributes, run: RunRow) -> Sequence[Any]:
     source, index = inputs
     spec = attributes["spec"]
-    start, n = int(run["start"]), _size(spec.shape[0], run)
+    n = _size(spec.shape[0], run)
     if index is None:
-        rows = source[_rows_at(start, n, len(source), "rows")]
+        rows = source[run.rows_at(xp, "start", n, len(source))]
     else:
-        chosen = index[_rows_at(start, n, len(index), "indices")]
-        if n and (int(chosen.min()) < 0 or int(chosen.max()) >= len(source)):
-            raise IndexError(f"an index is out of range: rows are 0 ... {len(source) - 1}")
+        chosen = index[run.rows_at(xp, "start", n, len(index))]
+        outside = xp.any((chosen < 0) | (chosen >= len(source)))
+        run.refuse(outside, f"an index is out of range: rows are 0 ... {len(source) - 1}")
         rows = source[chosen]
     rows = rows.astype(spec.dtype)
     return [rows * rows.dtype.type(attributes["scale"]) if spec.dtype in FLOATS else rows]

@@ -18,7 +18,7 @@ from fastnn import kernels
 from fastnn.graph.tensor import Node, Symbol, Tensor, apply
 from fastnn.kernels.eager import attempt
 from fastnn.ops._dispatch import Array, Operand, as_array, dispatch, expect_floats, front
-from fastnn.program import OPERATIONS, Attributes, Kernel, Operation, Shape, Spec, at_maximum, register
+from fastnn.program import OPERATIONS, Attributes, Kernel, Operation, Shape, Spec, at_maximum, cast, register
 
 NO_EPILOGUE, FORWARD, SLOPE = 0, 1, 2  # as in kernels/product.pxi
 KINDS = {"forward": FORWARD, "slope": SLOPE}
@@ -170,7 +170,7 @@ def _reference_update(
 ) -> list[Any]:
     gradient = _reference(xp, inputs[:2], attributes, run)[0]
     rate = run["learning_rate"] * attributes["rate_scale"]
-    return [inputs[2] - inputs[2].dtype.type(rate) * gradient]
+    return [inputs[2] - cast(rate, inputs[2].dtype) * gradient]
 
 
 register(

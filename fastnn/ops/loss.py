@@ -187,8 +187,7 @@ def _reference_cross_entropy(xp: Any, inputs: Sequence[Any], attributes: Attribu
     logits, target, weights = inputs
     classes = logits.shape[-1]
     if target.dtype.name in LABELS:
-        if bool(xp.any((target < 0) | (target >= classes))):
-            raise IndexError(f"a class label is outside 0 ... {classes - 1}")
+        run.refuse(xp.any((target < 0) | (target >= classes)), f"a class label is outside 0 ... {classes - 1}")
         target = (xp.arange(classes) == target[..., None]).astype(logits.dtype)
     smoothing = attributes["label_smoothing"]
     target = target * logits.dtype.type(1 - smoothing) + logits.dtype.type(smoothing / classes)

@@ -14,7 +14,7 @@ from typing import Any
 
 from fastnn.graph.tensor import Symbol, apply, as_tensor
 from fastnn.ops._dispatch import Operand, dispatch, expect_floats
-from fastnn.program import Attributes, Kernel, Operation, Spec, register
+from fastnn.program import Attributes, Kernel, Operation, Spec, cast, register
 
 WORD = 0xFFFFFFFF
 MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
@@ -22,7 +22,7 @@ WEYL = (0x9E3779B9, 0xBB67AE85)  # what the key's two words grow by in every rou
 ROUNDS = 10
 
 
-def philox(xp: ModuleType, seed: int, operation: int, step: int, n: int) -> Any:
+def philox(xp: ModuleType, seed: int, operation: int, step: Any, n: int) -> Any:
     """The first n words (uint32) of one operation in one step."""
     blocks = xp.arange((n + 3) // 4, dtype=xp.uint64)
     low32, half = xp.uint64(WORD), xp.uint64(32)
@@ -31,7 +31,7 @@ def philox(xp: ModuleType, seed: int, operation: int, step: int, n: int) -> Any:
         blocks & low32,
         blocks >> half,
         constant + xp.uint64(operation & WORD),
-        constant + xp.uint64(step & WORD),
+        constant + (cast(step, xp.uint64) & low32),
     )
     return xp.stack(rounds(xp, counter, seed), axis=-1).reshape(-1)[:n].astype(xp.uint32)
 
@@ -56,7 +56,7 @@ def _threshold(rate: float) -> int:
 
 def _dropout(xp: ModuleType, inputs: Sequence[Any], attributes: Attributes, run: Mapping[str, float]) -> Sequence[Any]:
     x = inputs[0]
-    words = philox(xp, attributes["seed"], attributes["operation"], int(run["step"]), x.size).reshape(x.shape)
+    words = philox(xp, attributes["seed"], attributes["operation"], run["step"], x.size).reshape(x.shape)
     scale = x.dtype.type(1.0 / (1.0 - attributes["rate"]))
     return [xp.where(words >= xp.uint32(_threshold(attributes["rate"])), x * scale, x.dtype.type(0))]
 

@@ -16,7 +16,7 @@ def _infer(inputs: Sequence[Spec | None], attributes: Attributes) -> list[Spec]:
 
 
 def _reference(xp: Any, inputs: Sequence[Any], attributes: Attributes, run: Any) -> list[Any]:
-    run[attributes["slot"]] = float(inputs[0])
+    run[attributes["slot"]] = inputs[0].copy()
     return []
 
 

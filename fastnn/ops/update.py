@@ -30,7 +30,7 @@ import numpy as np
 from fastnn.graph.tensor import Symbol, apply, apply_all
 from fastnn.ops._dispatch import Array, Operand, as_array, dispatch, execute, expect_floats, specs_of
 from fastnn.ops._elementwise import COMBINATIONS
-from fastnn.program import FLOATS, OPERATIONS, Attributes, Kernel, Operation, Spec, register
+from fastnn.program import FLOATS, OPERATIONS, Attributes, Kernel, Operation, Spec, cast, register
 
 NORM_CHUNK = 4096  # as in kernels/update.pxi
 ADJUSTMENTS = ("weight_decay", "l1", "l2", "clip_value")  # what may be done to a gradient before the rule sees it
@@ -104,24 +104,26 @@ def _reference(name: str) -> Callable[..., Sequence[Any]]:
         kind = w.dtype.type
         g = _adjusted(xp, name, g, scale, w, attributes)
         rate = run["learning_rate"] * attributes["rate_scale"]
+        down = cast(rate, kind)
         first, second, eps = (attributes[each] if each else 0.0 for each in rule.numbers)
         if name == "sgd":
-            return [w - kind(rate) * g]
+            return [w - down * g]
         if name in ("momentum", "nesterov"):
             v = kind(first) * states[0] + kind(1 - second) * g
-            return [w - kind(rate) * (v if name == "momentum" else g + kind(first) * v), v]
+            return [w - down * (v if name == "momentum" else g + kind(first) * v), v]
         if rule.adam:
             m = states[0] + kind(1 - first) * (g - states[0])
             s = kind(second) * states[1] + kind(1 - second) * g * g
-            size = xp.sqrt(s) * kind(1 / math.sqrt(run["correction2"])) + kind(eps)
+            size = xp.sqrt(s) * cast(run["correction2"] ** -0.5, kind) + kind(eps)
             decay, _ = _penalties(name, attributes)
-            return [w * kind(1 - rate * decay) - kind(rate / run["correction1"]) * (m / size), m, s]
+            shrink = cast(1 - rate * decay, kind)
+            return [w * shrink - cast(rate / run["correction1"], kind) * (m / size), m, s]
         s = states[0] + g * g if name == "adagrad" else kind(second) * states[0] + kind(1 - second) * g * g
         step = g / (xp.sqrt(s) + kind(eps))
         if name == "rmsprop_momentum":
             v = kind(first) * states[1] + step
-            return [w - kind(rate) * v, s, v]
-        return [w - kind(rate) * step, s]
+            return [w - down * v, s, v]
+        return [w - down * step, s]
 
     return reference
 
