@@ -44,31 +44,33 @@ class RepeatedStep:
         self._lock = stepper.network.training_lock
         self._layers = stepper.network.layers
         self._trainable = [layer.trainable for layer in self._layers]
+        self._n_inputs = len(samples.inputs)
         inputs = [Form(f"input:x{i}", array.dtype, array.shape, None) for i, array in enumerate(samples.inputs)]
-        targets = [Form(f"input:y{i}", array.dtype, array.shape, _limits(loss, kind.labels))
-                   for i, (array, loss, kind) in enumerate(
-                       zip(samples.targets, stepper.objective.losses, samples.kinds, strict=True))]  # fmt: skip
-        self._forms = [*inputs, *targets]
+        limits = [_limits(loss, kind.labels, shape[-1:]) for loss, kind, shape in
+                  zip(stepper.objective.losses, samples.kinds, stepper.network.output_shapes, strict=True)]  # fmt: skip
+        targets = [Form(f"input:y{i}", array.dtype, array.shape, limits[i]) for i, array in enumerate(samples.targets)]
+        weights = [Form(f"input:weights{i}", array.dtype, array.shape, (0.0, math.inf))
+                   for i, array in enumerate(samples.weights) if array is not None]  # fmt: skip
+        self._forms = [*inputs, *targets, *weights]
         self._rows = np.full(AHEAD, samples.n)
         self._first = -AHEAD
         self._table = np.empty((0, 0))
         self._loss = self._runner.program.slots.index("loss")
 
     @staticmethod
-    def after(stepper: Stepper, samples: Samples, x: Any, y: Any) -> RepeatedStep | None:
+    def after(stepper: Stepper, samples: Samples, x: Any, y: Any, sample_weight: Any) -> RepeatedStep | None:
         """For batches like this one, if there is a short way: plain arrays, which kernels can read where they lie."""
-        given = (*_several(x), *_several(y))
-        read = (*samples.inputs, *samples.targets)
+        given = (*_several(x), *_several(y), *(() if sample_weight is None else (sample_weight,)))
+        read = (*samples.inputs, *samples.targets, *(each for each in samples.weights if each is not None))
         alike = len(given) == len(read) and all(
             type(a) is np.ndarray and a.dtype == b.dtype and a.shape == b.shape
             for a, b in zip(given, read, strict=True)
         )
-        weighted = any(weights is not None for weights in samples.weights)
         watching = hasattr(stepper.optimizer.learning_rate, "observe")  # its rate can change between any two steps
         signs = any(loss.signs for loss in stepper.objective.losses)
-        return RepeatedStep(stepper, samples) if alike and not (weighted or watching or signs) else None
+        return RepeatedStep(stepper, samples) if alike and not (watching or signs) else None
 
-    def run(self, x: Any, y: Any) -> float | None:
+    def run(self, x: Any, y: Any, sample_weight: Any) -> float | None:
         """Makes the step and returns the loss before it; None, and nothing has happened, if it has to be another way.
 
         Raises
@@ -76,8 +78,11 @@ class RepeatedStep:
         RuntimeError
             If the network is being trained by somebody else.
         """
-        arrays = (x, y) if len(self._forms) == 2 else (*_several(x), *_several(y))
-        if [layer.trainable for layer in self._layers] != self._trainable or len(arrays) != len(self._forms):
+        inputs, targets = _several(x), _several(y)
+        arrays = (*inputs, *targets) if sample_weight is None else (*inputs, *targets, sample_weight)
+        if len(inputs) != self._n_inputs or len(arrays) != len(self._forms):
+            return None
+        if [layer.trainable for layer in self._layers] != self._trainable:
             return None
         bound = {}
         for array, form in zip(arrays, self._forms, strict=True):
@@ -112,15 +117,16 @@ def _several(value: Any) -> Sequence[Any]:
     return value if type(value) is tuple else (value,)
 
 
-def _limits(loss: Loss, labels: bool) -> tuple[float, float] | None:
+def _limits(loss: Loss, labels: bool, classes: tuple[int, ...]) -> tuple[float, float] | None:
     """What targets must lie between; None where the kernel itself refuses others."""
-    if labels and type(loss) is CrossEntropy:
-        return None
+    if labels:
+        return None if type(loss) is CrossEntropy else (0.0, classes[0] - 1.0)
     return loss.target_range or (-math.inf, math.inf)
 
 
 def _within(array: NDArray[Any], limits: tuple[float, float]) -> bool:
     """Whether all values are finite and within the limits; False may also mean that it takes a closer look."""
-    if limits[1] == math.inf:
-        return math.isfinite(np.vdot(array, array))
-    return bool(limits[0] <= array.min() and array.max() <= limits[1])
+    low, high = limits
+    if high == math.inf:
+        return math.isfinite(np.vdot(array, array)) and (low == -math.inf or bool(array.min() >= low))
+    return bool(low <= array.min() and array.max() <= high)

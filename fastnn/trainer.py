@@ -135,15 +135,15 @@ class Trainer:
         ValueError, TypeError
             If the arrays do not fit; nothing changes then.
         """
-        if self._repeated is not None and sample_weight is None:
-            loss = self._repeated.run(x, y)
+        if self._repeated is not None:
+            loss = self._repeated.run(x, y, sample_weight)
             if loss is not None:
                 return loss
         stepper = self._stepper
         samples = stepper.samples(x, y, sample_weight)
         with self.network.training_lock:
             loss, _ = stepper.step(samples)
-        self._repeated = RepeatedStep.after(stepper, samples, x, y)
+        self._repeated = RepeatedStep.after(stepper, samples, x, y, sample_weight)
         return loss
 
     def gradients(self, x: Any, y: Any, sample_weight: Any = None) -> dict[str, NDArray[Any]]:

@@ -64,6 +64,52 @@ def test_several_inputs_and_outputs(backend: str) -> None:
 
 
 @both
+def test_weighted_and_other_steps_in_turn(backend: str) -> None:
+    x, labels = blobs(16)
+    weights = np.random.default_rng(0).uniform(size=16)
+    short, long = pair(backend, "cross_entropy", SCHEDULED)
+    for given in (None, weights, weights, 2 * weights, None, None, weights.astype("f4"), weights, weights.tolist()):
+        assert short.step(x, labels, given) == long_step(long, x, labels, given)
+    assert same_weights(short.network, long.network)
+    short.step(x, labels, weights)
+    assert short._repeated is not None
+    for bad in (-weights, np.full(16, np.nan), np.full(16, np.inf)):
+        with pytest.raises(ValueError, match="sample_weight: expected finite numbers of at least 0"):
+            short.step(x, labels, bad)
+
+
+def test_arrays_in_the_wrong_tuple() -> None:
+    """As many as before, of the same forms, but an input among the targets."""
+    a, b = fnn.Input(2), fnn.Input(2)
+    net = fnn.Network([a, b], fnn.Dense(2)(fnn.Add()([a, b])))
+    trainer, x = fnn.Trainer(net, "mse"), np.ones((3, 2))
+    for _ in range(2):
+        trainer.step((x, x), x)
+    assert trainer._repeated is not None
+    with pytest.raises(ValueError, match="x: expected a tuple or dict of 2 arrays"):
+        trainer.step(x, (x, x))
+
+
+class OwnClasses(fnn.Loss):
+    """Somebody's own loss of classes, whose kernels look nothing up by them."""
+
+    targets = "classes"
+
+    def __call__(self, prediction: Any, target: Any, weights: Any = None) -> Any:
+        return fnn.ops.cross_entropy(prediction, target, weights=weights)
+
+
+def test_labels_of_an_own_loss_are_checked_each_time() -> None:
+    x, labels = blobs(16)
+    trainer = fnn.Trainer(classifier(), OwnClasses())
+    for _ in range(2):
+        trainer.step(x, labels)
+    assert trainer._repeated is not None
+    with pytest.raises(ValueError, match=r"labels must be in 0 \.\.\. 2, got 3"):
+        trainer.step(x, labels + (labels == 2))
+
+
+@both
 def test_whatever_happens_between_two_steps(backend: str) -> None:
     x, labels = blobs(32)
     short, long = pair(backend, "cross_entropy", SCHEDULED)
