@@ -57,7 +57,7 @@ def test_slower_beyond_noise_fails(files: Callable[..., list[str]], capsys: pyte
     lines = [line for line in said.splitlines() if "slower" in line and ROW in line]
     assert len(lines) == 2  # on one thread and on two
     assert all("50.0% slower" in line for line in lines)
-    assert said.rstrip().endswith("SLOWER: 2 rows by more than 10 % and more than its noise")
+    assert said.rstrip().endswith("SLOWER: 2 rows by more than 10 % and beyond the noise")
 
 
 def test_the_threshold_is_the_callers(files: Callable[..., list[str]], capsys: pytest.CaptureFixture[str]) -> None:
@@ -84,7 +84,8 @@ def test_two_noisy_runs_of_the_same_code_pass(files: Callable[..., list[str]]) -
     assert cli.main(["report", "--compare", *paths, "--threshold", "1%"]) == 0
 
 
-def test_slower_within_the_noise_passes(files: Callable[..., list[str]]) -> None:
+def test_slower_within_the_noise_passes(files: Callable[..., list[str]],
+                                        capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
     def restless(facts: Document) -> None:
         for times in facts["seconds"].values():
             times["median"] = 1.6 * times["best"]
@@ -92,6 +93,7 @@ def test_slower_within_the_noise_passes(files: Callable[..., list[str]]) -> None
     before = changed(benchmark_results.document(), restless)
     after = changed(before, lambda facts: scaled(facts, 1.5, "fastnn"))
     assert cli.main(["report", "--compare", *files(before, after), "--threshold", "10%"]) == 0
+    assert "2 rows had more noise than that" in capsys.readouterr().out
 
 
 def test_a_machine_in_a_worse_mood_is_not_a_regression(files: Callable[..., list[str]]) -> None:
@@ -136,6 +138,17 @@ def test_rows_of_one_run_only_are_named(files: Callable[..., list[str]], capsys:
     for which, facts in (("before", gone), ("after", new)):
         (line,) = re.findall(f"^only {which}: (.*)$", said, re.MULTILINE)
         assert line == f"{facts['suite']}: {facts['what']}, {facts['dtype']}, 1 thread"
+
+
+def test_what_else_differs_is_told(files: Callable[..., list[str]], capsys: pytest.CaptureFixture[str]) -> None:
+    before, after = benchmark_results.document(), benchmark_results.document()
+    after["machine_info"]["fastnn"]["processor"] = "Another one"
+    after["machine_info"]["versions"]["torch"] = "2.14.0"
+    assert cli.main(["report", "--compare", *files(before, after)]) == 0
+    said = capsys.readouterr().out
+    assert "processor differs: Example(R) Processor 9000 CPU @ 2.60GHz before, Another one after" in said
+    assert "version of torch differs: 2.13.0 before, 2.14.0 after" in said
+    assert said.count(" differs: ") == 2
 
 
 def test_nothing_in_common_is_an_error(files: Callable[..., list[str]], capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,7 +8,7 @@ same version in both runs take part in it.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fastnn.report.record import OURS, Row, Run, geometric_mean
@@ -47,9 +47,10 @@ class Change:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All changes, the slower rows first, and the names of the rows that only one of the runs has."""
+    """All changes, the slower rows first; what else differs, before and after; the rows that only one run has."""
 
     changes: Sequence[Change]
+    differences: Mapping[str, tuple[str, str]]
     only_before: Sequence[str]
     only_after: Sequence[str]
 
@@ -75,9 +76,22 @@ def compare(before: Run, after: Run) -> Comparison:
     changes = [_change(old[key], new[key], same) for key in shared]
     return Comparison(
         sorted(changes, key=lambda change: -change.slower),
+        _differences(before, after),
         [name(old[key]) for key in old if key not in new],
         [name(new[key]) for key in new if key not in old],
     )
+
+
+def _differences(before: Run, after: Run) -> dict[str, tuple[str, str]]:
+    """What makes two runs less comparable."""
+    facts = [
+        {"processor": run.machine.processor, "level": run.machine.level, "profile": run.machine.profile}
+        | {f"version of {name}": number for name, number in run.machine.versions.items() if name != OURS}
+        for run in (before, after)
+    ]
+    names = dict.fromkeys((*facts[0], *facts[1]))
+    pairs = {name: (facts[0].get(name, "none"), facts[1].get(name, "none")) for name in names}
+    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
 
 def name(row: Row) -> str:
@@ -110,6 +124,7 @@ def text(comparison: Comparison, threshold: float | None) -> str:
     real = [change for change in changes if change.real]
     shown = [change for change in real if threshold is None or abs(change.slower) > threshold]
     lines = [_heading(comparison, threshold)]
+    lines += [f"{what} differs: {old} before, {new} after" for what, (old, new) in comparison.differences.items()]
     if shown:
         width = max(len(name(change.after)) for change in shown)
         lines += ["", f"{'':<{width}}  {'before':>9}  {'after':>9}  {'change':>13}  {'noise':>7}  measured by"]
@@ -119,7 +134,10 @@ def text(comparison: Comparison, threshold: float | None) -> str:
     if threshold is not None:
         slower = comparison.slower_than(threshold)
         verdict = f"SLOWER: {count(len(slower), 'row')}" if slower else "ok: no row got slower"
-        lines += ["", f"{verdict} by more than {percent(threshold)} and more than its noise"]
+        lines += ["", f"{verdict} by more than {percent(threshold)} and beyond the noise"]
+        unsure = sum(change.noise > threshold for change in changes)
+        if unsure:
+            lines.append(f"{count(unsure, 'row')} had more noise than that: a small change there goes unseen")
     return "\n".join(lines)
 
 
