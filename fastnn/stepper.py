@@ -87,25 +87,23 @@ class Stepper:
     def runner(self, samples: Samples, kind: Kind, *, fused: bool = True) -> Any:
         """The prepared Program for data like these: from the cache, or traced now."""
         key = (samples.signature, kind, self._frozen() if kind.learn else (), fused)
-        if key not in self.runners:
-            self._keep(key, trace_step(self.network, self.objective.losses, self.objective.weights, samples, kind,
-                                       self.optimizer, self.rate_scales, fused))  # fmt: skip
-        return self.runners[key]
+        return self.runners.get(key) or self._keep(key, trace_step(
+            self.network, self.objective.losses, self.objective.weights, samples, kind, self.optimizer,
+            self.rate_scales, fused))  # fmt: skip
 
     def _updater(self) -> Any:
         """The prepared update from gradients that lie in their block."""
         key = ("update", self._frozen())
-        if key not in self.runners:
-            self._keep(key, trace_update(self.network, self.optimizer, self.rate_scales))
-        return self.runners[key]
+        return self.runners.get(key) or self._keep(key, trace_update(self.network, self.optimizer, self.rate_scales))
 
-    def _keep(self, key: Any, program: Program) -> None:
+    def _keep(self, key: Any, program: Program) -> Any:
         block = self.network.block
         memory = {"parameters": block.memory, "gradients": self.gradients, "state": self.state}
         prepared = block.backend.prepare(program, block.dtype, memory)
         while len(self.runners) >= MAX_PROGRAMS:
             self.runners.pop(next(iter(self.runners), None), None)  # the oldest
         self.runners[key] = prepared
+        return prepared
 
     def _frozen(self) -> tuple[bool, ...]:
         return tuple(layer.trainable for layer in self.network.layers)
@@ -130,16 +128,16 @@ class Stepper:
         table = self.table(batch.runner, batch.rows, batch.starts)
         return float(self.advance(batch.runner, table, batch.arrays)[0]), predicted
 
-    def accumulate(self, batches: Sequence[Batches], share_of: int) -> float:
+    def accumulate(self, batches: Sequence[Batches], per_update: int) -> float:
         """Makes one update from all batches: adds up the gradient, each row counting the same; returns the loss.
 
-        `share_of` is the number of batches that an update usually takes: with the updates made it numbers this one's
+        `per_update` is the number of batches that an update usually takes: with the updates made it numbers this one's
         random draws.
         """
         total = sum(int(each.rows.sum()) for each in batches)
         self.network.objective = self.objective
         self.gradients[...] = 0
-        loss, number = 0.0, self.steps * share_of
+        loss, number = 0.0, self.steps * per_update
         for each in batches:
             shares = each.rows / total
             table = _run_table(each.runner, len(shares), {"rows": each.rows, "start": each.starts,
@@ -152,11 +150,11 @@ class Stepper:
         updater.run(_run_table(updater, 1, self.optimizer.columns(self.updates)), {}, self.updates)
         return loss
 
-    def step_accumulated(self, several: Sequence[Samples], share_of: int, *, collect: bool
+    def step_accumulated(self, several: Sequence[Samples], per_update: int, *, collect: bool
                          ) -> tuple[float, list[list[NDArray[Any]]]]:  # fmt: skip
         """One update from several samples; returns the loss and, if asked for, the predictions of each."""
         prepared = [self._batch(samples, "accumulate", collect) for samples in several]
-        return self.accumulate([batch for batch, _ in prepared], share_of), [predicted for _, predicted in prepared]
+        return self.accumulate([batch for batch, _ in prepared], per_update), [predicted for _, predicted in prepared]
 
     def find_gradients(self, samples: Samples) -> None:
         """Leaves the gradients of the next step in their block."""

@@ -143,6 +143,12 @@ LAYOUTS = {
 }
 
 
+@pytest.mark.parametrize("kind", [np.uint8, np.dtype("uint8"), "uint8"])
+def test_types_as_numpy_writes_them(kind: object) -> None:
+    net = fnn.Sequential([fnn.Input(3, dtype=kind), fnn.Dense(2)], dtype=np.float64)
+    assert net.predict(np.ones((2, 3), np.uint8)).dtype == np.float64
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_inputs_of_every_layout(layout: str) -> None:
     expected = X.astype(np.float64).astype(np.float32)

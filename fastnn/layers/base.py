@@ -214,7 +214,7 @@ class Layer:
             inputs = [graph.input(f"input{i}", (rows, *shape)) for i, shape in enumerate(shapes)]
             try:
                 results = self.forward(*inputs)
-            except (ValueError, TypeError) as problem:
+            except (ValueError, TypeError, AttributeError) as problem:
                 raise type(problem)(f"{self.label}, given {_listed(shapes)}: {problem}") from problem
         _refuse_mixing(graph, rows, self.label)
         tensors = results if isinstance(results, tuple) else (results,)
@@ -267,7 +267,7 @@ class InputLayer(Layer):
         return inputs[0]
 
 
-def Input(shape: int | Sequence[int], dtype: str | None = None, scale: float = 1.0, name: str = "") -> Wire:
+def Input(shape: int | Sequence[int], dtype: Any = None, scale: float = 1.0, name: str = "") -> Wire:
     """An input of a network.
 
     Parameters
@@ -287,10 +287,11 @@ def Input(shape: int | Sequence[int], dtype: str | None = None, scale: float = 1
     ValueError, TypeError
         If the shape has a size below 1 or too many axes, dtype is something else, or scale is no finite number.
     """
-    if dtype not in (None, "uint8", "float32", "float64"):
+    kind = dtype if dtype is None or isinstance(dtype, str) else np.dtype(dtype).name
+    if kind not in (None, "uint8", "float32", "float64"):
         raise ValueError(f"Input: dtype must be None, 'uint8', 'float32' or 'float64', got {dtype!r}")
     _check.number("Input", "scale", scale)
-    layer = InputLayer(as_shape(shape, "Input"), dtype, float(scale), name)
+    layer = InputLayer(as_shape(shape, "Input"), kind, float(scale), name)
     return Wire(layer, (), layer.shape)
 
 
