@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from typing import Any
 
 import guard
@@ -224,6 +225,22 @@ def test_packed(dtype: str, shape: tuple[int, int, int]) -> None:
 
 
 @each_dtype
+@pytest.mark.parametrize("shape", [(1, 300, 1025), (3, 9000, 40), (5, 701, 600), (14, 260, 1100)], ids=str)
+def test_large_b_is_read_along_its_rows(dtype: str, shape: tuple[int, int, int]) -> None:
+    rng = np.random.default_rng(12)
+    m, n, k = shape
+    assert n * k * np.dtype(dtype).itemsize > 1 << 20
+    a, b, bias = numbers(rng, m, k, dtype=dtype), numbers(rng, k, n, dtype=dtype), numbers(rng, n, dtype=dtype)
+    for rows, start, n_threads in ((m, bias, 1), (m, None, 3), (1, bias, 2)):
+        want = reference.product(a[:rows], b, start)
+        assert_same_bits(
+            run(a[:rows].copy(), b, np.full((rows, n), np.nan, dtype), bias=start, n_threads=n_threads), want
+        )
+    into = numbers(rng, m, n, dtype=dtype)
+    assert_same_bits(run(a, b, into.copy(), accumulate=True), reference.product(a, b, into))
+
+
+@each_dtype
 def test_a_row_does_not_depend_on_its_batch(dtype: str) -> None:
     rng = np.random.default_rng(9)
     x, weight, bias = (numbers(rng, *shape, dtype=dtype) for shape in ((37, 600), (600, 45), (45,)))
@@ -291,6 +308,32 @@ def run_slope(name: str, dy: Array, s: Array) -> Array:
     address = kernels.address(operation.kernel.name, dy.dtype.name)
     assert executor.call(address, (dx, dy, s), 1, tuple(operation.kernel.integers({})), (), 0.0, 1) == 0
     return dx
+
+
+@each_dtype
+@each_turn
+@pytest.mark.parametrize("n_threads", (1, 3))
+def test_update_in_the_product(dtype: str, turn: tuple[bool, bool], n_threads: int) -> None:
+    """The weight changes as by the update after the product, in every bit, wherever and however it lies."""
+    rng = np.random.default_rng(13)
+    tiles = kernels.tiles(dtype)
+    rate, scale = 0.3, 0.7
+    numbers_of_sgd = (scale, 0.0, 0.0, 0.0, math.inf, 0.0, 0.0, 0.0)
+    for m, n, k in [(1, 1, 1), (3, 2 * tiles["VL"], 5), (40, 30, 10), (2 * tiles["MR"] + 1, tiles["NR"] + 3, 64),
+                    (130, 200, tiles["KCHAIN"])]:  # fmt: skip
+        a, b, weight = numbers(rng, m, k, dtype=dtype), numbers(rng, k, n, dtype=dtype), numbers(rng, m, n, dtype=dtype)
+        want, gradient = weight.copy(), reference.product(a, b)
+        executor.call(kernels.address("update", dtype), (want, None, None, gradient, None), 3, (0, 0), numbers_of_sgd,
+                      run=np.array([rate]))  # fmt: skip
+        left = np.ascontiguousarray(a.T) if turn[0] else a
+        right = np.ascontiguousarray(b.T) if turn[1] else b
+        size = kernels.product_scratch(m, n, k, dtype)
+        scratch = np.empty((size + 64) * n_threads, np.uint8) if size else None
+        for name, laid in layouts(weight).items():
+            status = executor.call(kernels.address("product_update", dtype), (laid, None, left, right, laid), 2,
+                                   (0, *map(int, turn)), (scale,), 0.0, n_threads, scratch, np.array([rate]))  # fmt: skip
+            assert status == 0
+            np.testing.assert_array_equal(laid, want, err_msg=name)
 
 
 @each_dtype

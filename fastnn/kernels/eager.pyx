@@ -5,7 +5,8 @@ to compute: it fills the same instruction as the general way in `ops/_dispatch.p
 converts it or says what is wrong with it.
 """
 
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uintptr_t
+from libc.stdlib cimport free, malloc
 
 cimport numpy as cnp
 from cpython.float cimport PyFloat_CheckExact
@@ -53,8 +54,9 @@ cdef class Front:
             self.addresses[type] = self.address_of(self.kernel.name, DTYPES[type])
         return self.addresses[type]
 
-    cdef bint needs_scratch(self, int type, const cnp.npy_intp *shape, int64_t k) except -1:
-        return self.rule == PRODUCT and self.product_scratch(shape[0], shape[1], k, DTYPES[type]) > 0
+    cdef int64_t scratch(self, int type, const cnp.npy_intp *shape, int64_t k) except -1:
+        """Bytes that each thread needs."""
+        return self.product_scratch(shape[0], shape[1], k, DTYPES[type]) if self.rule == PRODUCT else 0
 
 
 cdef struct Numbers:
@@ -224,7 +226,7 @@ cpdef attempt(Front front, tuple inputs, out, dict attributes):
     else:
         ndim = broadcast_shape(operand, count, shape)
     target = None if ndim == -1 else target_for(out, type, ndim, shape)
-    if target is None or front.needs_scratch(type, shape, k):
+    if target is None:
         return None
     bind_array(&instruction.operand[0], target)
     if out is not None and disturbs(&instruction.operand[0], operand, count, front.rule == BROADCAST):
@@ -235,11 +237,25 @@ cpdef attempt(Front front, tuple inputs, out, dict attributes):
     if front.n_outputs == 2:  # the second output of a product is for the graph
         instruction.operand[1].data = NULL
     instruction.run = NULL
-    instruction.scratch = NULL
-    instruction.scratch_size = 0
     instruction.work = work_of(front, type, count, ndim, shape, k)
-    status = run_instruction(&instruction, team_for(instruction.work, 0))
+    status = run_with_scratch(&instruction, team_for(instruction.work, 0), front.scratch(type, shape, k))
     return target if status == KERNEL_OK else None
+
+
+cdef int run_with_scratch(Instruction *instruction, int team, int64_t size) except -1:
+    """Runs it with `size` bytes of scratch memory, rounded up to cache lines, for each thread of the team."""
+    cdef char *memory = NULL
+    cdef int status
+    instruction.scratch = NULL
+    instruction.scratch_size = (size + 63) // 64 * 64
+    if size > 0:
+        memory = <char *> malloc(team * instruction.scratch_size + 64)
+        if memory == NULL:
+            raise MemoryError("no memory for a product's scratch space")
+        instruction.scratch = memory + (64 - <uintptr_t> memory % 64) % 64
+    status = run_instruction(instruction, team)
+    free(memory)
+    return status
 
 
 def make_dispatch(prepare, general):

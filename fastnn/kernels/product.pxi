@@ -192,8 +192,10 @@ def product_scratch(int64_t m, int64_t n, int64_t k):
 
 cdef inline bint packs_b(const Product *p) noexcept nogil:
     """Whether b is packed. It must be where the vectors of a row are not contiguous; elsewhere it pays where many rows
-    use a block that outgrows the first-level cache."""
-    return p.b.column != 1 or p.m >= PACKING_ROWS and sliver_reals(p.n, p.k) > PACKING_REALS
+    use a block that outgrows the first-level cache, or some rows use a b that comes from memory."""
+    if p.b.column != 1 or p.m >= PACKING_ROWS and sliver_reals(p.n, p.k) > PACKING_REALS:
+        return True
+    return p.m > STREAMED_ROWS and p.k * p.n > FAR_REALS
 
 
 cdef inline bint packs_a(const Product *p) noexcept nogil:
@@ -373,6 +375,45 @@ cdef void few_rows(const Product *p) noexcept nogil:
         finish(p, 0, p.m)
 
 
+cdef void stream_rows(const Product *p, real *part) noexcept nogil:
+    """A product of few rows and a large b, which is read along its rows, some at a time, as memory likes it.
+
+    A chain goes on where it stopped: its sum so far lies in c, or in `part` from the second chain on.
+    """
+    cdef Product q = p[0]
+    cdef Tile t
+    cdef int64_t step = 0, end, row, j
+    t.add = False
+    t.a_row, t.a_step = p.a.row, p.a.column
+    t.b_step = p.b.row
+    while step < p.k:
+        end = step + chain_length(p.k - step)
+        if step > 0:
+            q.start.data = NULL
+            q.sum.data, q.sum.row = part, p.n
+        while step < end:
+            t.k = min(<int64_t> STREAMED_STEPS, end - step)
+            t.a = p.a.data + step * p.a.column
+            t.b = p.b.data + step * p.b.row
+            t.c, t.c_row = q.sum.data, q.sum.row
+            t.start, t.start_row = q.start.data, q.start.row
+            one_band(&q, &t, <int> p.m, False)
+            q.start = q.sum
+            step += t.k
+        if end > chain_length(p.k):
+            for row in range(p.m):
+                for j in range(p.n):
+                    p.sum.data[row * p.sum.row + j] += part[row * p.n + j]
+    if p.epilogue != NO_EPILOGUE:
+        finish(p, 0, p.m)
+
+
+cdef inline bint is_streamed(const Product *p) noexcept nogil:
+    """Whether rows of b are read one after the other, rather than tiles of columns."""
+    return (p.m <= STREAMED_ROWS and p.k * p.n > BLOCK_REALS and p.b.column == 1 and p.sum.column == 1 and not p.add
+            and (p.start.data == NULL or p.start.column == 1))
+
+
 cdef void solve(Product *p, char *scratch) noexcept nogil:
     """One thread's product, block after block of columns."""
     cdef vf stack[STACK_VECTORS]
@@ -380,6 +421,7 @@ cdef void solve(Product *p, char *scratch) noexcept nogil:
     cdef real *slivers = NULL
     cdef Product block
     cdef int64_t columns = block_columns(p.k), j = 0
+    cdef bint streamed
     if p.n == 1:
         p.b.column = p.start.column = p.sum.column = p.c.column = p.aux.column = 1
     if p.m <= TURNED_ROWS and not p.add and p.n >= VL and p.b.row == 1 and p.b.column != 1 and p.sum.column == 1:
@@ -389,19 +431,22 @@ cdef void solve(Product *p, char *scratch) noexcept nogil:
         narrow(p, 0, p.m, block.n, p.n - block.n)
         if p.n == 0:
             return
+    streamed = is_streamed(p)
     if packs_a(p):
         copy = <real *> scratch
     if packs_b(p):
         slivers = <real *> scratch + BAND_REALS
         if sliver_reals(p.n, p.k) <= STACK_REALS:
             slivers = <real *> stack
-    if p.n <= columns:
-        one_block(p, slivers, copy)
-        return
+    if streamed:
+        columns = STREAMED_COLUMNS
     while j < p.n:
         block = p[0]
         narrow(&block, 0, p.m, j, min(columns, p.n - j))
-        one_block(&block, slivers, copy)
+        if streamed:
+            stream_rows(&block, <real *> scratch)
+        else:
+            one_block(&block, slivers, copy)
         j += columns
 
 
