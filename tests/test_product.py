@@ -330,8 +330,9 @@ def test_update_in_the_product(dtype: str, turn: tuple[bool, bool], n_threads: i
         size = kernels.product_scratch(m, n, k, dtype)
         scratch = np.empty((size + 64) * n_threads, np.uint8) if size else None
         for name, laid in layouts(weight).items():
-            status = executor.call(kernels.address("product_update", dtype), (laid, None, left, right, laid), 2,
-                                   (0, *map(int, turn)), (scale,), 0.0, n_threads, scratch, np.array([rate]))  # fmt: skip
+            operands, address = (laid, None, left, right, laid), kernels.address("product_update", dtype)
+            status = executor.call(address, operands, 2, (0, *map(int, turn)), (scale,), 0.0, n_threads, scratch,
+                                   np.array([rate]))  # fmt: skip
             assert status == 0
             np.testing.assert_array_equal(laid, want, err_msg=name)
 
