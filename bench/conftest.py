@@ -21,7 +21,7 @@ from bench.peak import Peak, bandwidth, calculation
 from bench.shapes import THREADS, Work
 from bench.tasks import Calls, Training
 from bench.team import Entry, Team
-from bench.worker import timed
+from bench.timing import timed
 from fastnn import kernels, runtime
 
 TEAM = pytest.StashKey[Team]()
@@ -81,15 +81,15 @@ def clock(pytestconfig: pytest.Config) -> Callable[[], float]:
 
 @pytest.fixture
 def enter(pytestconfig: pytest.Config, threads: int) -> Callable[..., list[Entry]]:
-    """`enter(task, *arguments)` are the peers that can do it, ready for the race; `only` names those who may.
+    """`enter(task, *arguments)` are the peers that can do it, ready for the race; `only` or `without` some names.
 
     The quick profile leaves out slow ones.
     """
     quick = pytestconfig.getoption("profile") == "quick"
-    everybody = [peer.name for peer in peers.PEERS if not (peer.slow and quick)]
+    slow = [peer.name for peer in peers.PEERS if peer.slow and quick]
 
-    def gather(task: str, *arguments: Any, only: Sequence[str] = tuple(everybody)) -> list[Entry]:
-        return pytestconfig.stash[TEAM].enter(threads, task, *arguments, only=only)
+    def gather(*task: Any, without: Sequence[str] = (), **options: Any) -> list[Entry]:
+        return pytestconfig.stash[TEAM].enter(threads, *task, without=[*without, *slow], **options)
 
     return gather
 
@@ -121,6 +121,7 @@ def race(pytestconfig: pytest.Config, benchmark: Any, threads: int, clock: Calla
     """`race(work, ours, entries)` times all in turns and writes down everything about it: the last thing of a test."""
     most, budget = PROFILES[pytestconfig.getoption("profile")]
     most = pytestconfig.getoption("rounds") or most
+    team = pytestconfig.stash[TEAM]
 
     def run(work: Work, task: Calls | Training, entries: Sequence[Entry]) -> None:
         benchmark.group = f"{work.suite}, {words(threads)}"
@@ -139,8 +140,8 @@ def race(pytestconfig: pytest.Config, benchmark: Any, threads: int, clock: Calla
             "peak_flops": 4 / np.dtype(work.dtype).itemsize / roof.seconds,  # a vector holds half as many float64
             "bytes_per_second": bandwidth(threads, in_cache=bool(work.shape.get("in_cache"))),
             "seconds": {each.name: each.summary() for each in (mine, *others)},
-            "worked": {each.name: max(each.worked) for each in (mine, *others)},
-            "missing": dict(pytestconfig.stash[TEAM].missing), "load": began_with,
+            "worked": {each.name: each.threads for each in (mine, *others)},
+            "missing": {**team.missing, **team.failed}, "load": began_with,
         })  # fmt: skip
 
     return run

@@ -19,7 +19,7 @@ What a race leaves in the benchmark's `extra_info`; the report is made of nothin
     peak_flops           (not with imports) multiply-adds a second, counted as two, of dtype and as many threads
     bytes_per_second     of as many threads: from memory, or from L2 where shape.in_cache
     seconds              by contestant, fastnn included, of one unit: best, median, spread = (median - best) / best
-    worked               by contestant: how many threads have really worked, by their processor time
+    worked               by contestant: how many threads did the work, by their processor time
     missing              by peer: why it did not take part
     bars                 what was to be reached here: what, measured, required, unit, at_most, met
     load                 the machine's load average (1 minute) before the race
@@ -41,7 +41,7 @@ from typing import Any
 
 from threadpoolctl import threadpool_limits
 
-from bench.worker import bind, cores
+from bench.timing import Turn, bind, cores
 
 PAUSE = 0.03  # seconds in which our own idle threads stop spinning and go to sleep
 LEAST_ROUNDS = 3
@@ -57,36 +57,38 @@ class Contestant:
     name
         "fastnn", "numpy", "torch", "peak".
     play
-        Does the work of one round; returns its seconds, and how many threads worked (see `bench.worker.timed`).
+        Does the work of one round, and says what it took.
     units
         How many steps, products, ... that is.
     serial
         Whether it uses one thread only, and admits it.
-    times, worked
-        Of each turn so far.
+    turns
+        So far.
     """
 
     name: str
-    play: Callable[[], tuple[float, float]]
+    play: Callable[[], Turn]
     units: float
     serial: bool = False
-    times: list[float] = field(default_factory=list)
-    worked: list[float] = field(default_factory=list)
+    turns: list[Turn] = field(default_factory=list)
 
     def take_turn(self) -> None:
         """One timed round."""
-        seconds, worked = self.play()
-        self.times.append(seconds)
-        self.worked.append(worked)
+        self.turns.append(self.play())
 
     @property
     def seconds(self) -> float:
         """Of one unit, in the best round."""
-        return min(self.times) / self.units
+        return min(turn.seconds for turn in self.turns) / self.units
+
+    @property
+    def threads(self) -> float | None:
+        """How many did the work, at most; None where that is not known."""
+        return max((turn.threads for turn in self.turns if turn.threads is not None), default=None)
 
     def summary(self) -> dict[str, float]:
         """Of seconds of one unit."""
-        return summary([seconds / self.units for seconds in self.times])
+        return summary([turn.seconds / self.units for turn in self.turns])
 
 
 def summary(times: Sequence[float]) -> dict[str, float]:
@@ -115,8 +117,7 @@ def race(benchmark: Any, ours: Contestant, others: Sequence[Contestant], *, thre
     ours.take_turn()  # plans, caches and page tables are ready
     spent = time.perf_counter() - began
     for each in (*others, ours):
-        each.times.clear()
-        each.worked.clear()
+        each.turns.clear()
     rounds = min(most_rounds, max(LEAST_ROUNDS, round(budget / spent)))
     with no_garbage_collection():
         benchmark.pedantic(ours.take_turn, setup=others_first, rounds=rounds)
@@ -133,11 +134,13 @@ def check_threads(contestants: Sequence[Contestant], threads: int, flops: float)
         If somebody has not.
     """
     for each in contestants:
-        most = max(each.worked)
-        assert most < threads + 0.5, f"{each.name} worked on {most:.1f} threads where it was given {threads}"
-        if flops >= THREADED_FLOPS and most and threads > 1 and not each.serial:
+        busy = max(turn.processors for turn in each.turns)
+        assert busy < threads + 0.5, f"{each.name} kept {busy:.1f} processors busy where it was given {threads}"
+        if flops >= THREADED_FLOPS and each.threads and threads > 1 and not each.serial:
             least = 1 + 0.15 * (threads - 1)
-            assert most > least, f"{each.name} worked on {most:.2f} threads: has it got the {threads} that others have?"
+            assert each.threads > least, (
+                f"{each.name} worked on {each.threads:.2f} threads: has it got the {threads} that others have?"
+            )
 
 
 @contextlib.contextmanager

@@ -73,7 +73,7 @@ class Training:
         loss = self._training.train(order)
         self.result: Any = (loss, self._training.weights())
         self._rng = np.random.default_rng(0)
-        self.units = calibrated(self._steps, shape.steps)
+        self.units = getattr(self._training, "steps_at_once", None) or calibrated(self._steps, shape.steps)
         self._steps(self.units)  # who compiles for a number of steps has done so now
 
     def turn(self) -> None:

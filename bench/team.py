@@ -8,7 +8,7 @@ from typing import Any
 
 from bench.harness import Contestant
 from bench.peers import Inventory, Peer
-from bench.worker import Missing, Worker
+from bench.worker import Missing, Unable, Worker
 
 
 @dataclass
@@ -37,21 +37,27 @@ class Team:
         The name of the clock that everybody uses.
     missing
         Why a peer is not there, by name: not installed, or it would not start.
+    failed
+        Why a peer that is there could not do the last task that it was asked for, by name.
     """
 
     inventory: Inventory
     clock: str = "time.perf_counter"
     missing: dict[str, str] = field(init=False)
+    failed: dict[str, str] = field(default_factory=dict)
     _workers: dict[tuple[Peer, int], Worker] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.missing = dict(self.inventory.missing)
 
-    def enter(self, threads: int, task: str, *arguments: Any, only: Sequence[str]) -> list[Entry]:
-        """Those of the peers named in `only` who can do a task of `bench.tasks`, ready for it."""
+    def enter(self, threads: int, task: str, *arguments: Any, only: Sequence[str] | None = None,
+              without: Sequence[str] = ()) -> list[Entry]:  # fmt: skip
+        """All peers who can do a task of `bench.tasks`, ready for it; or those named in `only`, or not in `without`."""
         found = []
+        self.failed.clear()
         for peer in self.inventory.interpreters:
-            if peer.name in self.missing or peer.name not in only:
+            excluded = peer.name in without or (only is not None and peer.name not in only)
+            if excluded or peer.name in self.missing:
                 continue
             try:
                 worker = self._worker(peer, threads)
@@ -60,8 +66,11 @@ class Team:
                 continue
             try:
                 result, units = worker.prepare(task, *arguments)
-            except Missing:
-                continue  # not for such a task
+            except Unable:
+                continue
+            except Missing as problem:
+                self.failed[peer.name] = str(problem)
+                continue
             found.append(Entry(result, Contestant(peer.name, worker.turn, units, worker.serial), worker.close))
         return found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -25,7 +26,7 @@ def run(point: Point, enter: Callable[..., Any], race: Callable[..., None]) -> N
         results = {ours.NAME: task.result, **{entry.name: entry.result for entry in entries}}
         tolerances.check_products(point.shape, results)
     else:
-        task, entries = compared(point.shape, lambda *arguments: enter(*arguments, only=PEERS))
+        task, entries = compared(point.shape, partial(enter, only=PEERS))
     race(point.work(), task, entries)
 
 

@@ -17,14 +17,13 @@ import pydoc
 import signal
 import subprocess
 import sys
-import time
 import traceback
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, BinaryIO
 
 from bench import tasks
 from bench.peers import ROOT, Peer
+from bench.timing import Turn, bind, timed
 
 # What libraries read when they are loaded; for those that have no call for it.
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS",
@@ -33,6 +32,10 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"
 
 class Missing(Exception):
     """The peer cannot take part: what it says is the reason."""
+
+
+class Unable(Exception):
+    """The peer is there, but does no such task."""
 
 
 class Worker:
@@ -51,13 +54,17 @@ class Worker:
 
         Raises
         ------
-        Missing
+        Unable
             If the peer does not do such things.
+        Missing
+            If it fails at it.
+        AssertionError
+            If it has got wrong results and knows it.
         """
         return self._ask("prepare", task, *arguments)
 
-    def turn(self) -> tuple[float, float]:
-        """Seconds of one turn by the clock, and how many threads worked: see `timed`."""
+    def turn(self) -> Turn:
+        """One turn, timed."""
         return self._ask("turn")
 
     def close(self) -> None:
@@ -79,6 +86,11 @@ class Worker:
             pickle.dump(message, self._process.stdin)
             self._process.stdin.flush()
             return self._receive()
+        except (Missing, Unable, AssertionError):
+            raise
+        except BaseException:  # half a message may be under way: nothing that it says now can be understood
+            self._process.kill()
+            raise
         finally:
             self._hold(signal.SIGSTOP)
 
@@ -88,10 +100,9 @@ class Worker:
             kind, value = pickle.load(self._process.stdout)
         except EOFError:
             raise Missing(f"its process ended with status {self._process.wait()}") from None
-        if kind == "missing":
-            raise Missing(value)
-        if kind == "wrong":
-            raise AssertionError(f"{self.peer.name}: {value}")
+        problems = {"missing": Missing, "unable": Unable, "wrong": AssertionError}
+        if kind in problems:
+            raise problems[kind](f"{self.peer.name}: {value}" if kind == "wrong" else value)
         return value
 
     def _hold(self, number: signal.Signals) -> None:
@@ -137,58 +148,10 @@ def answered(reply: Callable[[str, Any], None]) -> Iterator[None]:
     except AssertionError as problem:
         reply("wrong", str(problem))
     except NotImplementedError as problem:
-        reply("missing", str(problem))
+        reply("unable", str(problem))
     except Exception as problem:
         print(traceback.format_exc(), file=sys.stderr)
         reply("missing", f"{type(problem).__name__}: {problem}".splitlines()[0])
-
-
-def timed(run: Callable[[], object], clock: Callable[[], float]) -> tuple[float, float]:
-    """Seconds by the clock, and how many threads worked: all threads' processor time over that of the busiest.
-
-    Other programs on the machine make everything slower, but do not change that number much; it is 0 where the system
-    does not tell threads apart.
-    """
-    before = _thread_seconds()
-    began = clock()
-    run()
-    seconds = clock() - began
-    spent = [after - before.get(thread, 0.0) for thread, after in _thread_seconds().items()]
-    return seconds, sum(spent) / max(spent) if any(spent) else 0.0
-
-
-def _thread_seconds() -> dict[int, float]:
-    """Processor time of each thread of this process."""
-    found: dict[int, float] = {}
-    if sys.platform == "linux":
-        for number in map(int, os.listdir("/proc/self/task")):
-            with contextlib.suppress(OSError):  # it has just ended
-                found[number] = time.clock_gettime(~number << 3 | 6)  # how Linux names the clock of a thread
-    return found
-
-
-def bind(threads: int) -> None:
-    """Binds this process, all of its threads, to so many cores; where the system knows how."""
-    if hasattr(os, "sched_setaffinity"):
-        for thread in os.listdir("/proc/self/task"):
-            with contextlib.suppress(ProcessLookupError):
-                os.sched_setaffinity(int(thread), cores()[:threads])
-
-
-def cores() -> list[int]:
-    """The processors that there are, one of each core first: two that share a core are worth little more than one."""
-    available = sorted(AVAILABLE)
-    seen: list[str] = []
-    for number in available:
-        try:
-            seen.append(Path(f"/sys/devices/system/cpu/cpu{number}/topology/thread_siblings_list").read_text())
-        except OSError:
-            seen.append(str(number))
-    places = [seen[:i].count(siblings) for i, siblings in enumerate(seen)]
-    return [number for _, number in sorted(zip(places, available, strict=True))]
-
-
-AVAILABLE = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
 
 
 if __name__ == "__main__":

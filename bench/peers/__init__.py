@@ -7,7 +7,8 @@ A page has whatever its library can do of this; what it lacks, or what raises No
     elementwise(shape, arrays)       a function of `times` that does the operation so often and returns its results
     Training(shape, data, weights)   .train(order) makes a step for each row of order[steps, batch], numbers of rows of
                                      the data, and returns the mean loss; .weights() are arrays: weight[in, out],
-                                     bias[out], weight, ...
+                                     bias[out], weight, ...; .steps_at_once, if there, is the only number of steps
+                                     that it likes to make in a call
     Inference(shape, weights)        .predict(x) is what the last layer gives, an array [batch, out]
     SERIAL = True                    it uses one thread, however many there are
 
@@ -100,8 +101,5 @@ def inventory(others: Sequence[str] = (), peers: Sequence[Peer] = PEERS) -> Inve
                 found.versions.update({package: packages[package] for package in peer.packages})
                 break
         else:
-            needed = [
-                package for package in peer.packages if not any(package in each for each in environments.values())
-            ]
-            found.missing[peer.name] = f"{' and '.join(needed or peer.packages)} not installed"
+            found.missing[peer.name] = f"{' and '.join(peer.packages)} not installed"
     return found

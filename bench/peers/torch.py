@@ -20,6 +20,17 @@ __all__ = ["Inference", "Training", "elementwise", "product", "set_threads"]
 ACTIVATIONS: dict[str, Any] = {"sigmoid": torch.sigmoid, "tanh": torch.tanh, "relu": torch.relu, "": None}
 
 
+def _quadratic(out: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    return functional.mse_loss(out, y, reduction="sum") * (0.5 / len(out))
+
+
+LOSSES: dict[str, Any] = {
+    "quadratic": _quadratic,
+    "mse": functional.mse_loss,
+    "cross_entropy": functional.cross_entropy,
+}
+
+
 def set_threads(n: int) -> None:
     """For its own pool."""
     torch.set_num_threads(n)
@@ -49,9 +60,7 @@ class Training:
         self.layers = [(w, b, ACTIVATIONS[activation]) for w, b, (_, _, activation) in pairs]
         self.rate = shape.rate
         self.adam = torch.optim.Adam(self.parameters, lr=shape.rate, fused=True) if shape.optimizer == "adam" else None
-        self.loss = {"quadratic": _quadratic, "mse": functional.mse_loss, "cross_entropy": functional.cross_entropy}[
-            shape.loss
-        ]
+        self.loss = LOSSES[shape.loss]
 
     def train(self, order: NDArray[np.int64]) -> float:
         """Forward, backward, downhill, for each mini-batch."""
@@ -101,7 +110,3 @@ class Inference:
             if bend:
                 a = bend(a)
         return a.numpy()
-
-
-def _quadratic(out: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    return functional.mse_loss(out, y, reduction="sum") * (0.5 / len(out))
