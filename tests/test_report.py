@@ -110,6 +110,24 @@ def test_numbers_are_those_of_the_results(document: dict[str, Any], folder: Path
                 assert words.times(times["best"] / facts["seconds"]["fastnn"]["best"]) in text
 
 
+def test_rates_are_held_against_what_bounds_them(document: dict[str, Any], run: Run) -> None:
+    cells = {}
+    for table in tables.rows(run):
+        cells |= {(table.folded.partition(",")[0], row[0].text, row[1].text): row[3] for row in table.rows}
+    for benchmark in document["benchmarks"]:
+        facts = benchmark["extra_info"]
+        best = facts["seconds"]["fastnn"]["best"]
+        if facts["suite"] == "elementwise":
+            rate, most, unit, bound = facts["bytes"] / best, facts["bytes_per_second"], "B/s", "bandwidth"
+        elif facts["suite"] == "inference":
+            rate, most, unit, bound = facts["flops"] / best, facts["peak_flops"], "FLOP/s", "peak"
+        else:
+            continue
+        cell = cells[facts["suite"], facts["what"], str(facts["threads"])]
+        assert cell.text == words.with_unit(rate, unit)
+        assert cell.note == f"{words.percent(rate / most)} of {bound}"
+
+
 def test_bars_are_all_there_misses_first(document: dict[str, Any], folder: Path) -> None:
     text = (folder / "REPORT.md").read_text()
     common = document["bars"]

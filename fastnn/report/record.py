@@ -104,6 +104,11 @@ class Row:
         return self.suite != "import"
 
     @property
+    def streams(self) -> bool:
+        """Whether the work is to pass over elements: what bounds it is bandwidth."""
+        return "elements" in self.shape
+
+    @property
     def best_peer(self) -> str | None:
         """Who of the others was fastest."""
         return min(self.peers, key=lambda name: self.peers[name].best, default=None)

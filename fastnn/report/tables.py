@@ -112,16 +112,24 @@ def rows(run: Run) -> Iterator[Table]:
 def _rows(title: str, members: list[Row], contestants: list[str]) -> Table:
     names = [name for name in contestants if name != OURS and any(name in row.times for row in members)]
     rate = any(row.flops for row in members)
-    headings = ["", "threads", OURS, *(["GFLOP/s"] if rate else []), *names]
+    headings = ["", "threads", OURS, *(["rate"] if rate else []), *names]
     body = []
     for row in sorted(members, key=lambda row: (row.along, row.threads)):
         place = f"along {row.along}: {row.value:g}" if row.along and row.value is not None else ""
         cells = [Cell(row.what, place), Cell(str(row.threads)), Cell(_time(row.ours), _excess(row.ours))]
         if rate:
-            share = "" if row.share_of_peak is None else f"{percent(row.share_of_peak)} of peak"
-            cells.append(Cell(digits(row.rate() / 1e9), share))
+            cells.append(_rate(row))
         body.append([*cells, *(_peer(row, name) for name in names)])
     return Table(headings, body, folded=title)
+
+
+def _rate(row: Row) -> Cell:
+    """What fastnn makes of the machine: bytes a second where the work is to pass over memory, else arithmetic."""
+    if row.streams:
+        share = "" if row.bandwidth is None else f"{percent(row.bytes / row.ours.best / row.bandwidth)} of bandwidth"
+        return Cell(with_unit(row.bytes / row.ours.best, "B/s"), share)
+    share = "" if row.share_of_peak is None else f"{percent(row.share_of_peak)} of peak"
+    return Cell(with_unit(row.rate(), "FLOP/s"), share)
 
 
 def _peer(row: Row, name: str) -> Cell:
