@@ -218,14 +218,14 @@ class Trainer:
             raise TypeError(f"shuffle must be True or False, got {shuffle!r}")
         callbacks = _checked_callbacks(callbacks)
         if y is None and not isinstance(x, (np.ndarray, Mapping)) and isinstance(x, Iterable):
-            options = {
-                "sample_weight": sample_weight,
-                "class_weight": class_weight,
-                "validation_split": validation_split,
+            given = {
+                "sample_weight": sample_weight is not None,
+                "class_weight": class_weight is not None,
+                "validation_split": validation_split != 0.0,
             }
-            refused = [name for name, value in options.items() if value is not None and value != 0.0]
-            if refused:
-                raise ValueError(f"{refused[0]} needs arrays x and y: a batch may be (x, y, sample_weight)")
+            if any(given.values()):
+                refused = next(name for name, value in given.items() if value)
+                raise ValueError(f"{refused} needs arrays x and y: a batch may be (x, y, sample_weight)")
             return self._fit_batches(x, epochs, validation_data, metrics, gradient_accumulation_steps, callbacks,
                                      verbose)  # fmt: skip
         samples = self._stepper.samples(x, y, sample_weight, class_weight)
@@ -281,6 +281,11 @@ class Trainer:
 
     def evaluate(self, x: Any, y: Any, *, sample_weight: Any = None, metrics: Any = None) -> dict[str, float]:
         """The loss and the metrics on (x, y), without dropout.
+
+        Parameters
+        ----------
+        x, y, sample_weight, metrics
+            As for `fit`.
 
         Returns
         -------

@@ -228,6 +228,8 @@ CASES: dict[str, list[tuple[str, Wrong, str]]] = {
                                                        callbacks=fnn.callbacks.EarlyStopping("val_loss")),
          r"no 'val_loss' among the metrics .*'validation_'"),
         ("metric twice", lambda s: s.net.fit(s.x, s.y, metrics=["mae", "mae"]), r"two are called 'mae'"),
+        ("weights beside batches", lambda s: s.net.fit([(s.x, s.y)], sample_weight=np.ones(12)),
+         r"sample_weight needs arrays x and y: a batch may be"),
         ("batches of nothing", lambda s: s.net.fit([]), r"x: the iterable gave no batch"),
         ("bad batch", lambda s: s.net.fit([s.x]), r"x: expected batches \(x, y\)"),
         ("iterator twice", lambda s: s.net.fit(iter([(s.x, s.y)]), epochs=2), r"x is an iterator"),
