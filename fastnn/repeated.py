@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +21,7 @@ from fastnn.stepper import Stepper
 AHEAD = 256  # steps
 
 
-@dataclass
-class Form:
+class Form(NamedTuple):
     """What an array must look like: `limits` are those of its values, None where they are nobody's business here."""
 
     name: str  # of the block that it is bound to
@@ -40,6 +38,7 @@ class RepeatedStep:
 
     def __init__(self, stepper: Stepper, samples: Samples) -> None:
         self._stepper = stepper
+        self._network, self._objective, self._updates = stepper.network, stepper.objective, stepper.updates
         self._runner = stepper.batch_runner(samples, "update")
         self._lock = stepper.network.training_lock
         self._layers = stepper.network.layers
@@ -78,28 +77,25 @@ class RepeatedStep:
         RuntimeError
             If the network is being trained by somebody else.
         """
-        inputs, targets = _several(x), _several(y)
+        inputs, targets = x if type(x) is tuple else (x,), y if type(y) is tuple else (y,)
         arrays = (*inputs, *targets) if sample_weight is None else (*inputs, *targets, sample_weight)
         if len(inputs) != self._n_inputs or len(arrays) != len(self._forms):
             return None
         if [layer.trainable for layer in self._layers] != self._trainable:
             return None
         bound = {}
-        for array, form in zip(arrays, self._forms, strict=True):
-            if type(array) is not np.ndarray or array.dtype != form.dtype or array.shape != form.shape:
+        for array, (name, dtype, shape, limits) in zip(arrays, self._forms, strict=True):
+            if type(array) is not np.ndarray or array.dtype != dtype or array.shape != shape:
                 return None
             flags = array.flags
-            if not (flags.c_contiguous and flags.aligned):
+            if not (flags.c_contiguous and flags.aligned) or (limits is not None and not _within(array, *limits)):
                 return None
-            if form.limits is not None and not _within(array, form.limits):
-                return None
-            bound[form.name] = array
-        stepper = self._stepper
+            bound[name] = array
         with self._lock:
-            row = self._next_row(stepper.updates.item())
-            stepper.network.objective = stepper.objective
+            row = self._next_row(self._updates.item())
+            self._network.objective = self._objective
             try:
-                self._runner.run(row, bound, stepper.updates)
+                self._runner.run(row, bound, self._updates)
             except StepError:  # the long way finds out why
                 return None
         return row.item(self._loss)
@@ -124,9 +120,8 @@ def _limits(loss: Loss, labels: bool, classes: tuple[int, ...]) -> tuple[float, 
     return loss.target_range or (-math.inf, math.inf)
 
 
-def _within(array: NDArray[Any], limits: tuple[float, float]) -> bool:
+def _within(array: NDArray[Any], low: float, high: float) -> bool:
     """Whether all values are finite and within the limits; False may also mean that it takes a closer look."""
-    low, high = limits
     if high == math.inf:
         return math.isfinite(np.vdot(array, array)) and (low == -math.inf or bool(array.min() >= low))
     return bool(low <= array.min() and array.max() <= high)

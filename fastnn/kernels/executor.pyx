@@ -197,6 +197,7 @@ cdef class Executor:
 
     cdef Plan plan
     cdef list blocks, bound, scratch_sizes, bound_places
+    cdef int64_t most_scratch  # of an instruction, for one thread
     cdef object scratch
 
     def __cinit__(self):
@@ -262,6 +263,7 @@ cdef class Executor:
                     self.bound_places[block].append((i, j))
                 else:
                     operand.data = cnp.PyArray_BYTES(self.blocks[block]) + <Py_ssize_t> offset
+        self.most_scratch = (max(self.scratch_sizes, default=0) + 63) // 64 * 64
         plan.extents = <Place *> calloc(max(len(places), 1), sizeof(Place))
         if not plan.extents:
             raise MemoryError("no memory for the instructions of a Program")
@@ -358,10 +360,9 @@ cdef class Executor:
     cdef make_scratch(self, int n_threads):
         """Gives each thread of each instruction its scratch memory: all instructions use the same, one at a time."""
         cdef int i
-        cdef int64_t most = max(self.scratch_sizes, default=0)
+        cdef int64_t most = self.most_scratch
         if most == 0:
             return
-        most = (most + 63) // 64 * 64
         if self.scratch is None or self.scratch.size < most * n_threads + 64:
             self.scratch = np.empty(most * n_threads + 64, np.uint8)
         start = cnp.PyArray_BYTES(self.scratch)
