@@ -17,12 +17,13 @@ from bench import harness, peers
 from bench.bars import Bar, bars_of, summary_bars
 from bench.harness import Contestant, limited, load, processors, words
 from bench.ledger import Ledger
-from bench.peak import Peak, bandwidth, calculation
+from bench.peak import DevicePeak, Peak, bandwidth, calculation
 from bench.shapes import THREADS, Work
 from bench.tasks import Calls, Training
 from bench.team import Entry, Team
 from bench.timing import timed
 from fastnn import kernels, runtime
+from fastnn.backends.array import array_module
 
 TEAM = pytest.StashKey[Team]()
 LEDGER = pytest.StashKey[Ledger]()
@@ -83,13 +84,13 @@ def clock(pytestconfig: pytest.Config) -> Callable[[], float]:
 def enter(pytestconfig: pytest.Config, threads: int) -> Callable[..., list[Entry]]:
     """`enter(task, *arguments)` are the peers that can do it, ready for the race; `only` or `without` some names.
 
-    The quick profile leaves out slow ones.
+    The quick profile leaves out slow ones, and those that compute on a GPU only race where they are named.
     """
     quick = pytestconfig.getoption("profile") == "quick"
-    slow = [peer.name for peer in peers.PEERS if peer.slow and quick]
 
-    def gather(*task: Any, without: Sequence[str] = (), **options: Any) -> list[Entry]:
-        return pytestconfig.stash[TEAM].enter(threads, *task, without=[*without, *slow], **options)
+    def gather(*task: Any, only: Sequence[str] | None = None, without: Sequence[str] = ()) -> list[Entry]:
+        absent = [each.name for each in peers.PEERS if (each.slow and quick) or (each.gpu and only is None)]
+        return pytestconfig.stash[TEAM].enter(threads, *task, only=only, without=[*without, *absent])
 
     return gather
 
@@ -123,9 +124,9 @@ def race(pytestconfig: pytest.Config, benchmark: Any, threads: int, clock: Calla
     most = pytestconfig.getoption("rounds") or most
     team = pytestconfig.stash[TEAM]
 
-    def run(work: Work, task: Calls | Training, entries: Sequence[Entry]) -> None:
+    def run(work: Work, task: Calls | Training, entries: Sequence[Entry], device: DevicePeak | None = None) -> None:
         benchmark.group = f"{work.suite}, {words(threads)}"
-        peak = Peak(threads)
+        peak = device or Peak(threads)
         mine = Contestant("fastnn", partial(timed, task.turn, clock), task.units)
         roof = Contestant("peak", partial(timed, peak.run, clock), peak.flops)
         others = [entry.contestant for entry in entries]
@@ -138,7 +139,7 @@ def race(pytestconfig: pytest.Config, benchmark: Any, threads: int, clock: Calla
         write_down({
             **work.facts(), "threads": threads,
             "peak_flops": 4 / np.dtype(work.dtype).itemsize / roof.seconds,  # a vector holds half as many float64
-            "bytes_per_second": bandwidth(threads, in_cache=bool(work.shape.get("in_cache"))),
+            "bytes_per_second": peak.bandwidth(in_cache=bool(work.shape.get("in_cache"))),
             "seconds": {each.name: each.summary() for each in (mine, *others)},
             "worked": {each.name: each.threads for each in (mine, *others)},
             "missing": {**team.missing, **team.failed}, "load": began_with,
@@ -165,7 +166,7 @@ def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: di
     machine_info |= {
         "fastnn": runtime.config(),
         "versions": versions(config),
-        "missing": config.stash[TEAM].missing,
+        "missing": {**config.stash[TEAM].missing, **({"fastnn on a GPU": gpu_missing()} if gpu_missing() else {})},
         "profile": config.getoption("profile"),
         "load": load(),
         "peak_flops": {str(n): Peak(n).rate() for n in counts},
@@ -176,6 +177,15 @@ def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: di
         "peak_agrees": calculated["agrees"],
         "calculation": calculated["words"],
     }
+
+
+def gpu_missing() -> str:
+    """Why there is nothing to race on a GPU; empty if there is one."""
+    try:
+        array_module("cupy")
+    except ImportError as problem:
+        return str(problem)
+    return ""
 
 
 def pytest_benchmark_update_json(config: pytest.Config, benchmarks: Any, output_json: dict[str, Any]) -> None:

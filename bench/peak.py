@@ -94,8 +94,39 @@ class Peak:
         """Floating-point operations a second: the best of some rounds."""
         return self.flops / best_seconds(self.run)
 
+    def bandwidth(self, *, in_cache: bool = False) -> float:
+        """Bytes a second on as many threads; see the function."""
+        return bandwidth(self._threads, in_cache=in_cache)
+
     def _one(self, _: int) -> int:
         return int(self._library.multiply_adds(STEPS, 0.999, 0.001, ctypes.byref(ctypes.c_float())))
+
+
+class DevicePeak:
+    """The same of a GPU: a large product by cuBLAS, in float32 throughout, and a copy of a large array."""
+
+    def __init__(self, n: int = 4096) -> None:
+        import cupy
+
+        self._synchronize = cupy.cuda.Device().synchronize
+        self._a, self._b, self._c = (cupy.ones((n, n), cupy.float32) for _ in range(3))
+        self._matmul, self._copy = cupy.matmul, cupy.copyto
+        self.flops = 2 * n**3
+
+    def run(self) -> int:
+        """One product; returns its floating-point operations."""
+        self._matmul(self._a, self._b, out=self._c)
+        self._synchronize()
+        return self.flops
+
+    def bandwidth(self, *, in_cache: bool = False) -> float:
+        """Bytes a second, read and written."""
+
+        def copy() -> None:
+            self._copy(self._c, self._a)
+            self._synchronize()
+
+        return 2 * self._a.nbytes / best_seconds(copy)
 
 
 def best_seconds(run: Callable[[], object], rounds: int = ROUNDS) -> float:

@@ -245,6 +245,8 @@ class NetworkShape:
         "sgd" or "adam" (Kingma and Ba's numbers).
     one_call
         How fastnn makes a step: many in a call of `fit`, or each by a call of `trainer.step`.
+    backend
+        fastnn's: "native", or "cupy" for a GPU.
     """
 
     sizes: tuple[int, ...]
@@ -257,6 +259,7 @@ class NetworkShape:
     optimizer: str = "sgd"
     one_call: bool = True
     quick: bool = False
+    backend: str = "native"
 
     @property
     def name(self) -> str:
@@ -346,6 +349,10 @@ NETWORKS = [
     NetworkShape((4096,) * 4, "relu", "", "mse", 64, 0.0001, 128, optimizer="adam"),
     replace(TINY, one_call=False),
     replace(AGENT, one_call=False, quick=False),
+]
+GPU_NETWORKS = [
+    replace(shape, backend="cupy")
+    for shape in (NIELSEN, AGENT, DIGITS, replace(DIGITS, optimizer="adam", rate=0.001), WIDE, LARGE)
 ]
 PREDICTED = [
     *(replace(shape, batch=batch) for shape in (AGENT, DIGITS, WIDE) for batch in (1, 256)),

@@ -41,18 +41,23 @@ class Peer:
         The distributions that it needs.
     slow
         Getting ready takes it many seconds a row: the quick profile asks it for few rows.
+    gpu
+        It computes on a GPU, and races fastnn there.
     """
 
     name: str
     module: str
     packages: tuple[str, ...]
     slow: bool = False
+    gpu: bool = False
 
 
 PEERS = [
     Peer("numpy", "bench.peers.numpy", ("numpy",)),
     Peer("torch", "bench.peers.torch", ("torch",)),
     Peer("torch.compile", "bench.peers.torch_compile", ("torch",), slow=True),
+    Peer("torch cuda", "bench.peers.torch_cuda", ("torch",), gpu=True),
+    Peer("torch cuda graph", "bench.peers.torch_cuda_graph", ("torch",), gpu=True),
     Peer("jax", "bench.peers.jax", ("jax", "jaxlib")),
     Peer("jax scan", "bench.peers.jax_scan", ("jax", "jaxlib")),
     Peer("scikit-learn", "bench.peers.sklearn", ("scikit-learn",)),

@@ -146,6 +146,6 @@ class Inference:
 
 def _network(shape: NetworkShape, weights: list[Array]) -> fnn.Sequential:
     layers = [fnn.Dense(units, activation or None) for _, units, activation in shape.layers]
-    network = fnn.Sequential(layers, input_shape=shape.sizes[0], seed=0)
+    network = fnn.Sequential(layers, input_shape=shape.sizes[0], seed=0, backend=shape.backend)
     network.set_weights(weights)
     return network

@@ -51,11 +51,14 @@ def product(shape: ProductShape, a: NDArray[Any], b: NDArray[Any]) -> Callable[[
 
 
 class Training:
-    """A network, trained by automatic differentiation."""
+    """A network, trained by automatic differentiation; all data and parameters stay on the device."""
+
+    device = "cpu"
 
     def __init__(self, shape: NetworkShape, data: Data, weights: list[NDArray[Any]]) -> None:
-        self.x, self.y = torch.from_numpy(data.x), torch.from_numpy(data.y)
-        self.parameters = [torch.from_numpy(np.array(w.T, order="C")).requires_grad_() for w in weights]
+        self.x, self.y = (torch.from_numpy(array).to(self.device) for array in (data.x, data.y))
+        turned = [torch.from_numpy(np.array(w.T, order="C")) for w in weights]
+        self.parameters = [w.to(self.device).requires_grad_() for w in turned]
         pairs = zip(self.parameters[::2], self.parameters[1::2], shape.layers, strict=True)
         self.layers = [(w, b, ACTIVATIONS[activation]) for w, b, (_, _, activation) in pairs]
         self.rate = shape.rate
@@ -64,18 +67,21 @@ class Training:
 
     def train(self, order: NDArray[np.int64]) -> float:
         """Forward, backward, downhill, for each mini-batch."""
-        total = torch.zeros(())
-        for batch in torch.from_numpy(order).unbind():
-            a, y = self.x.index_select(0, batch), self.y.index_select(0, batch)
-            for w, b, bend in self.layers:
-                a = functional.linear(a, w, b)
-                if bend:
-                    a = bend(a)
-            loss = self.loss(a, y)
-            gradients = torch.autograd.grad(loss, self.parameters)
-            self.update(gradients)
-            total += loss.detach()
+        total = torch.zeros((), device=self.device)
+        for batch in torch.from_numpy(order).to(self.device).unbind():
+            total += self.step(batch)
         return float(total) / len(order)
+
+    def step(self, batch: torch.Tensor) -> torch.Tensor:
+        """One of them, with the rows of these numbers; its loss."""
+        a, y = self.x.index_select(0, batch), self.y.index_select(0, batch)
+        for w, b, bend in self.layers:
+            a = functional.linear(a, w, b)
+            if bend:
+                a = bend(a)
+        loss = self.loss(a, y)
+        self.update(torch.autograd.grad(loss, self.parameters))
+        return loss.detach()
 
     def update(self, gradients: Sequence[torch.Tensor]) -> None:
         """A step downhill."""
@@ -90,7 +96,7 @@ class Training:
 
     def weights(self) -> list[NDArray[Any]]:
         """Copies, in order and as x @ w wants them."""
-        return [w.detach().numpy().T.copy() for w in self.parameters]
+        return [w.detach().cpu().numpy().T.copy() for w in self.parameters]
 
 
 class Inference:

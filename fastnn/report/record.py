@@ -13,7 +13,16 @@ from typing import Any, TypeVar
 from fastnn.report.scrub import scrubbed
 
 OURS = "fastnn"
-SUITES = ("products", "program products", "elementwise", "training step", "inference", "scaling", "import")
+SUITES = (
+    "products",
+    "program products",
+    "elementwise",
+    "training step",
+    "inference",
+    "GPU training step",
+    "scaling",
+    "import",
+)
 
 
 @dataclass(frozen=True)
