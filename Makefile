@@ -1,11 +1,11 @@
-# make demo | test | lint | bench | report | report-full | clean. Each sets up what it needs in .venv, with the python3 that it finds.
+# make demo | test | lint | bench | report | report-full | gpu | clean. Each sets up what it needs in .venv, with the python3 that it finds.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 export PATH := $(abspath $(BIN)):$(PATH)
 SOURCES := pyproject.toml setup.py $(wildcard fastnn/kernels/*.[hp]* fastnn/kernels/levels/*.pyx)
 
-.PHONY: demo test lint bench report report-full clean
+.PHONY: demo test lint bench report report-full gpu clean
 
 demo: $(VENV)/.plots
 	$(BIN)/fastnn demo --output reports/demo
@@ -27,6 +27,14 @@ report: $(VENV)/.bench
 
 report-full: $(VENV)/.bench
 	$(BIN)/fastnn report --full $(ARGS)
+
+# Where there is a GPU (CUDA=cuda13 for CUDA 13): the array backend's tests on it, and a report against PyTorch there.
+CUDA ?= cuda12
+gpu: $(VENV)/.test $(VENV)/.bench $(VENV)/.$(CUDA)
+	$(BIN)/python -c "from fastnn.backends.array import array_module; array_module('cupy')"
+	$(BIN)/python -m pytest -q -k cupy
+	$(BIN)/python -m pytest -q bench/test_gpu.py --benchmark-json reports/gpu.json $(ARGS)
+	$(BIN)/fastnn report reports/gpu.json
 
 # One stamp for each set of extras; the kernels are built again when their sources change.
 $(VENV)/.%: $(SOURCES) | $(VENV)/bin/python

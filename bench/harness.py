@@ -5,8 +5,8 @@ the others take theirs. So every ratio is one of neighbours in time, on the same
 
 What a race leaves in the benchmark's `extra_info`; the report is made of nothing else, and of `machine_info`:
 
-    suite                "products", "program products", "elementwise", "training step", "inference", "scaling" or
-                         "import"
+    suite                "products", "program products", "elementwise", "training step", "GPU training step",
+                         "inference", "scaling" or "import"
     what                 the row's name, as people write it
     unit                 what was timed: a "product", "call", "step", "prediction" or "import"
     dtype, threads, level, versions
