@@ -20,7 +20,7 @@ from fastnn.feed import Samples
 from fastnn.graph.explain import explain
 from fastnn.layers.base import Parameter
 from fastnn.losses import Loss
-from fastnn.objective import find_metrics, find_objective
+from fastnn.objective import Objective, find_metrics, find_objective
 from fastnn.profiling import Profile, profile
 from fastnn.repeated import RepeatedStep
 from fastnn.reporting import History
@@ -60,16 +60,15 @@ class Trainer:
                  loss_weights: Sequence[float] | Mapping[str, float] | None = None) -> None:  # fmt: skip
         if not hasattr(network, "trace"):
             raise TypeError(f"Trainer: expected a network, got {type(network).__name__}")
-        self.network = network
-        self.optimizer = copy.deepcopy(optimizers.get(optimizer))  # a schedule that watches metrics has a memory
-        self.objective = find_objective(network, loss, loss_weights, self.optimizer)
+        own = copy.deepcopy(optimizers.get(optimizer))  # a schedule that watches metrics has a memory
         self.learning_rates = dict(learning_rates or {})
         self.history = History()
         self.epoch = 0  # epochs finished
         self.stopping = False
         self.callbacks: list[Callback] = []  # of the `fit` under way: a checkpoint holds what they remember ...
         self.remembered: dict[str, Mapping[str, Any]] = {}  # ... and the first `fit` after loading gives it back
-        self._stepper = Stepper(network, self.objective, self.optimizer, self._find_rate_scales())
+        self._stepper = Stepper(network, find_objective(network, loss, loss_weights, own), own,
+                                _find_rate_scales(network, self.learning_rates))  # fmt: skip
         self._repeated: RepeatedStep | None = None  # the short way for batches that look like the last
 
     def __getstate__(self) -> dict[str, Any]:
@@ -78,6 +77,21 @@ class Trainer:
     def __repr__(self) -> str:
         losses = ", ".join(map(repr, self.losses))
         return f"<Trainer: {losses}, {self.optimizer!r}; {self.steps:,} steps in {self.epoch:,} epochs>"
+
+    @property
+    def network(self) -> Network:
+        """What is trained."""
+        return self._stepper.network
+
+    @property
+    def optimizer(self) -> optimizers.Optimizer:
+        """The trainer's own copy."""
+        return self._stepper.optimizer
+
+    @property
+    def objective(self) -> Objective:
+        """Losses and their weights."""
+        return self._stepper.objective
 
     @property
     def losses(self) -> list[Loss]:
@@ -97,18 +111,6 @@ class Trainer:
     @steps.setter
     def steps(self, number: int) -> None:
         self._stepper.updates[0] = number
-
-    def _find_rate_scales(self) -> dict[Parameter, float]:
-        scales: dict[Parameter, float] = {}
-        layers = {layer.name: layer for layer in self.network.layers}
-        parameters = {parameter.name: parameter for layer in self.network.layers for parameter in layer.parameters}
-        for name, factor in self.learning_rates.items():
-            _check.number("Trainer", f"learning_rates[{name!r}]", factor, low=0.0)
-            if name not in layers and name not in parameters:
-                raise ValueError(f"learning_rates: there is no layer or parameter {name!r}")
-            chosen = [parameters[name]] if name in parameters else layers[name].parameters
-            scales.update(dict.fromkeys(chosen, float(factor)))
-        return scales
 
     def same_as(self, loss: Any, optimizer: Any, loss_weights: Any = None, *, warn: bool) -> bool:
         """Whether this trainer already does what is asked for; None asks for nothing in particular."""
@@ -337,6 +339,20 @@ class Trainer:
             As `fastnn.load`; also if the file holds a network without a trainer.
         """
         return saving.read_trainer(path, cls, custom_objects or {}, backend)
+
+
+def _find_rate_scales(network: Network, factors: Mapping[str, float]) -> dict[Parameter, float]:
+    """Factors on the learning rate by parameter, from factors by name of a layer or a parameter."""
+    scales: dict[Parameter, float] = {}
+    layers = {layer.name: layer for layer in network.layers}
+    parameters = {parameter.name: parameter for layer in network.layers for parameter in layer.parameters}
+    for name, factor in factors.items():
+        _check.number("Trainer", f"learning_rates[{name!r}]", factor, low=0.0)
+        if name not in layers and name not in parameters:
+            raise ValueError(f"learning_rates: there is no layer or parameter {name!r}")
+        chosen = [parameters[name]] if name in parameters else layers[name].parameters
+        scales.update(dict.fromkeys(chosen, float(factor)))
+    return scales
 
 
 def _checked_callbacks(callbacks: Any) -> list[Callback]:

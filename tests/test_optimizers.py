@@ -45,6 +45,15 @@ def test_what_is_shown_is_what_one_would_write() -> None:
     assert repr(trainer) == f"<Trainer: MeanSquaredError(), SGD({rate}); 4 steps in 2 epochs>"
 
 
+def test_a_trainer_keeps_its_optimizer() -> None:
+    """Another one would need another state: assigning it must not be silently ignored."""
+    trainer = fnn.Trainer(fnn.Sequential([fnn.Dense(1)], input_shape=2), "mse", fnn.SGD(0.1))
+    with pytest.raises(AttributeError):
+        trainer.optimizer = fnn.SGD(0.01)
+    with pytest.raises(AttributeError, match=r"SGD\.learning_rate cannot be changed: make another"):
+        trainer.optimizer.learning_rate = 0.01
+
+
 def test_momentum_is_a_part_of_what_is_saved(tmp_path) -> None:
     x, y = np.ones((8, 2)), np.zeros((8, 1))
     trainer = fnn.Trainer(fnn.Sequential([fnn.Dense(1)], input_shape=2), "mse", fnn.RMSprop(momentum=0.9))
