@@ -47,7 +47,7 @@ class Worker:
         self._process = subprocess.Popen([python, "-m", "bench.worker", peer.module, str(threads), clock], cwd=ROOT,
                                          env=settings, stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # fmt: skip
         self.serial: bool = self._receive()
-        self._hold(signal.SIGSTOP)
+        self._hold()
 
     def prepare(self, task: str, *arguments: Any) -> tuple[Any, float]:
         """Gets it ready for a task of `bench.tasks.TASKS`; returns its result and the units of a turn.
@@ -80,7 +80,7 @@ class Worker:
                 stream.close()
 
     def _ask(self, *message: Any) -> Any:
-        self._hold(signal.SIGCONT)
+        self._resume()
         try:
             assert self._process.stdin is not None
             pickle.dump(message, self._process.stdin)
@@ -92,7 +92,7 @@ class Worker:
             self._process.kill()
             raise
         finally:
-            self._hold(signal.SIGSTOP)
+            self._hold()
 
     def _receive(self) -> Any:
         try:
@@ -105,9 +105,15 @@ class Worker:
             raise problems[kind](f"{self.peer.name}: {value}" if kind == "wrong" else value)
         return value
 
-    def _hold(self, number: signal.Signals) -> None:
+    def _resume(self) -> None:
         if self._process.poll() is None:
-            self._process.send_signal(number)
+            self._process.send_signal(signal.SIGCONT)
+
+    def _hold(self) -> None:
+        """Stops it, and waits until it has stopped; or has ended, which somebody else will notice."""
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGSTOP)
+            os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
 
 # ------------------------------------------------------------------------------------------ the process itself
