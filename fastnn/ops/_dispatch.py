@@ -1,13 +1,14 @@
 """One entry for every operation: symbols are recorded in the graph, arrays are computed at once.
 
-A call on arrays fills one instruction and runs the kernel: no plan, no cache, and the same machine code that Programs
-run.
+A call on arrays fills one instruction and runs the kernel, the same machine code that Programs run. There is no plan;
+what follows from shapes and types alone is remembered.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -22,6 +23,8 @@ Array = NDArray[Any]
 Operand = ArrayLike | Symbol  # what the functions of fastnn.ops accept
 NO_SLOTS: Mapping[str, float] = {}
 FLOAT32 = np.dtype(np.float32)
+REMEMBERED = 1024  # kinds of calls: what shapes and types decide is found out once
+LABELS = tuple(map(np.dtype, (np.int64, np.int32, np.uint8)))  # types in which kernels read labels
 NAMES = {np.dtype(name): name for name in TYPE_CODES}
 
 
@@ -74,13 +77,14 @@ def front(name: str) -> Front:
 dispatch = make_dispatch(lambda name: front(name) if OPERATIONS[name].eager else None, _general)
 
 
-def float_type(arrays: Sequence[Array | None]) -> str:
-    """The type a computation on these arrays has: float32 if all floats with dimensions are, else float64.
+def float_type(operands: Sequence[tuple[np.dtype[Any], int]]) -> str:
+    """The type a computation on operands of these types and ranks has: float32 if all floats with dimensions are, else
+    float64.
 
     Whole numbers have no say, and numbers without dimensions only if there is nothing else.
     """
-    floats = [array for array in arrays if array is not None and array.dtype.kind == "f"]
-    kinds = {array.dtype for array in floats if array.ndim > 0} or {array.dtype for array in floats}
+    floats = [(kind, rank) for kind, rank in operands if kind.kind == "f"]
+    kinds = {kind for kind, rank in floats if rank > 0} or {kind for kind, _ in floats}
     return "float32" if kinds == {FLOAT32} else "float64"
 
 
@@ -94,22 +98,79 @@ def compute(operation: Operation, inputs: Sequence[Any], out: Array | Sequence[A
         If operands do not fit the operation or `out` does not fit the result.
     """
     arrays = [None if value is None else as_array(value, operation.name) for value in inputs]
-    dtype = float_type([array for position, array in enumerate(arrays) if position not in labels])
+    form = _form(operation.name, _described(arrays), labels, tuple(attributes.items()))
     for position, array in enumerate(arrays):
-        if array is not None:
-            wanted = "int64" if position in labels else dtype
-            fits = array.dtype == wanted or (position in labels and array.dtype in (np.int32, np.uint8))
-            if not fits or not array.flags.aligned:
-                arrays[position] = array.astype(array.dtype if fits else wanted)
-    specs = specs_of(arrays)
-    targets = targets_for(operation, operation.infer(specs, attributes), out)
+        if array is not None and not (array.dtype is form.types[position] and array.flags.aligned):
+            arrays[position] = _converted(array, form.types[position])
+    targets = targets_for(operation, form.results, out)
     # Where a result would overwrite what is still to be read, or a kernel cannot write, it is made in a copy first.
     apart = [np.array(each) if out is not None and _is_blocked(operation, each, arrays) else each for each in targets]
-    execute(operation, apart, arrays, dtype, attributes, run)
+    _run(operation, form.setting, apart, arrays, run)
     for target, result in zip(targets, apart, strict=True):
         if target is not result:
             target[...] = result
     return tuple(targets)
+
+
+def inferred(operation: Operation, arrays: Sequence[Array | None], attributes: dict[str, Any]) -> Sequence[Spec]:
+    """The results of an operation on arrays as they are.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If they do not fit it.
+    """
+    return _inferred(operation.name, _described(arrays), tuple(attributes.items()))
+
+
+Description = tuple[tuple[tuple[int, ...], np.dtype[Any]] | None, ...]  # shape and type of each operand
+
+
+def _described(arrays: Sequence[Array | None]) -> Description:
+    return tuple([None if array is None else (array.shape, array.dtype) for array in arrays])
+
+
+def _specs(described: Description) -> list[Spec | None]:
+    return [None if each is None else Spec(each[0], dtype_name(each[1])) for each in described]
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _inferred(name: str, inputs: Description, attributes: tuple[tuple[str, Any], ...]) -> Sequence[Spec]:
+    return OPERATIONS[name].infer(_specs(inputs), dict(attributes))
+
+
+class Form(NamedTuple):
+    """What follows from the shapes and types of a call's inputs: the types that they need (None for absent ones), the
+    results, and what the kernel is called with.
+    """
+
+    types: list[np.dtype[Any] | None]
+    results: Sequence[Spec]
+    setting: Setting
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _form(name: str, inputs: Description, labels: tuple[int, ...], attributes: tuple[tuple[str, Any], ...]) -> Form:
+    floats = [each for position, each in enumerate(inputs) if each is not None and position not in labels]
+    dtype = float_type([(kind, len(shape)) for shape, kind in floats])
+    types: list[np.dtype[Any] | None] = []
+    for position, each in enumerate(inputs):
+        if each is None:
+            types.append(None)
+        elif position in labels:
+            types.append(each[1] if each[1] in LABELS else np.dtype(np.int64))
+        else:
+            types.append(np.dtype(dtype))
+    converted = tuple([None if each is None or kind is None else (each[0], kind)
+                       for each, kind in zip(inputs, types, strict=True)])  # fmt: skip
+    results = _inferred(name, converted, attributes)
+    outputs = tuple([(at_maximum(spec.shape), np.dtype(spec.dtype)) for spec in results])
+    return Form(types, results, _setting(name, dtype, outputs, converted, attributes))
+
+
+def _converted(array: Array, kind: np.dtype[Any] | None) -> Array:
+    """An array of that type whose numbers are aligned, itself if it is one."""
+    return array if array.dtype == kind and array.flags.aligned else array.astype(kind)
 
 
 def _is_blocked(operation: Operation, target: Array, arrays: Sequence[Array | None]) -> bool:
@@ -138,33 +199,55 @@ def execute(operation: Operation, targets: Sequence[Array], arrays: Sequence[Arr
     ValueError
         If the kernel refuses what it finds in the operands (labels, indices).
     """
-    kernel = operation.kernel
-    if kernel is None:
-        raise NotImplementedError(f"operation {operation.name!r} has no kernel and cannot be called on arrays")
-    absent = [None] * ((kernel.n_outputs or 0) - len(targets))
-    results, specs = specs_of(targets), specs_of(arrays)
-    flops = operation.flops(specs, results, attributes)
-    work = max(flops * operation.cost, operation.nbytes(specs, results) / 20.0)
-    scratch = kernel.scratch([*results, *absent, *specs], attributes)
-    n_threads = max(1, min(executor.threads(), int(work / 8000.0))) if kernel.parallel else 1
-    memory = np.empty((scratch + 64) * n_threads, np.uint8) if scratch else None
-    slots = operation.slots(attributes)
-    row = np.array([run[slot] for slot in slots], np.float64) if slots else None
-    integers = (*range(len(slots)), *kernel.integers(attributes))
-    status = executor.call(kernels.address(kernel.name, dtype), (*targets, *absent, *arrays),
-                           len(targets) + len(absent), integers, kernel.numbers(attributes), work, n_threads, memory,
-                           row)  # fmt: skip
+    described = _described(targets), _described(arrays)
+    _run(operation, _setting(operation.name, dtype, *described, tuple(attributes.items())), targets, arrays, run)
+
+
+def _run(operation: Operation, found: Setting, targets: Sequence[Array], arrays: Sequence[Array | None],
+         run: Mapping[str, float]) -> None:  # fmt: skip
+    n_threads = max(1, min(executor.threads(), int(found.work / 8000.0))) if found.parallel else 1
+    memory = np.empty((found.scratch + 64) * n_threads, np.uint8) if found.scratch else None
+    row = np.array([run[slot] for slot in found.slots], np.float64) if found.slots else None
+    operands = (*targets, *found.absent, *arrays)
+    status = executor.call(found.address, operands, len(targets) + len(found.absent), found.integers, found.numbers,
+                           found.work, n_threads, memory, row)  # fmt: skip
     if status:
         raise ValueError(f"{operation.name}: {status_message(status)}")
 
 
-def specs_of(arrays: Sequence[Array | None]) -> list[Spec | None]:
-    """Shapes and dtypes; None for absent operands."""
-    return [None if array is None else Spec(array.shape, _name(array.dtype)) for array in arrays]
+class Setting(NamedTuple):
+    """What a kernel is called with besides arrays; it follows from their shapes and types."""
+
+    address: int
+    absent: tuple[None, ...]
+    slots: tuple[str, ...]
+    integers: tuple[int, ...]
+    numbers: tuple[float, ...]
+    work: float
+    scratch: int
+    parallel: bool
 
 
-def _name(dtype: np.dtype[Any]) -> str:
-    return NAMES.get(dtype) or dtype.name  # NumPy makes the name anew each time, in a microsecond
+@lru_cache(maxsize=REMEMBERED)
+def _setting(name: str, dtype: str, outputs: Description, inputs: Description,
+             given: tuple[tuple[str, Any], ...]) -> Setting:  # fmt: skip
+    operation, attributes = OPERATIONS[name], dict(given)
+    kernel = operation.kernel
+    if kernel is None:
+        raise NotImplementedError(f"operation {name!r} has no kernel and cannot be called on arrays")
+    absent = (None,) * ((kernel.n_outputs or 0) - len(outputs))
+    results, specs = _specs(outputs), _specs(inputs)
+    work = max(operation.flops(specs, results, attributes) * operation.cost, operation.nbytes(specs, results) / 20.0)
+    slots = operation.slots(attributes)
+    return Setting(
+        kernels.address(kernel.name, dtype), absent, slots, (*range(len(slots)), *kernel.integers(attributes)),
+        kernel.numbers(attributes), work, kernel.scratch([*results, *absent, *specs], attributes), kernel.parallel,
+    )  # fmt: skip
+
+
+def dtype_name(dtype: np.dtype[Any]) -> str:
+    """NumPy's name of a type, which NumPy itself makes anew each time, in a microsecond."""
+    return NAMES.get(dtype) or dtype.name
 
 
 def targets_for(operation: Operation, results: Sequence[Spec], out: Array | Sequence[Array] | None) -> list[Array]:
@@ -177,7 +260,7 @@ def targets_for(operation: Operation, results: Sequence[Spec], out: Array | Sequ
     for target, spec in zip(targets, results, strict=True):
         if not isinstance(target, np.ndarray):
             raise TypeError(f"{operation.name}: out must be a NumPy array, got {type(target).__name__}")
-        if target.shape != spec.shape or target.dtype != spec.dtype:
+        if target.shape != spec.shape or dtype_name(target.dtype) != spec.dtype:
             raise ValueError(
                 f"{operation.name}: out must have shape {spec.shape} and dtype {spec.dtype}, "
                 f"got {target.shape} and {target.dtype}"

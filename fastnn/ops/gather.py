@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from fastnn.graph.tensor import Symbol, apply
-from fastnn.ops._dispatch import Array, Operand, as_array, execute, specs_of, targets_for
+from fastnn.ops._dispatch import Array, Operand, as_array, execute, inferred, targets_for
 from fastnn.program import FLOATS, OPERATIONS, Attributes, Dimension, Extent, Kernel, Operation, RunRow, Spec, register
 
 SOURCES = ("float32", "float64", "int32", "int64", "uint8")
@@ -116,7 +116,7 @@ def gather(source: Operand, index: Operand | None = None, *, rows: Dimension | N
     kind = dtype or _natural(array.dtype.name)
     attributes = {"spec": Spec((n, *array.shape[1:]), kind), "scale": float(scale)}
     operation = OPERATIONS["gather"]
-    targets = targets_for(operation, operation.infer(specs_of([array, chosen]), attributes), out)
+    targets = targets_for(operation, inferred(operation, [array, chosen], attributes), out)
     execute(operation, targets, [array, chosen], _module(kind), attributes, {"start": start})
     return targets[0]
 
@@ -193,7 +193,7 @@ def collect(batch: Operand, *, start: str | int, out: Any = None) -> Any:
     if not isinstance(out, np.ndarray) or isinstance(start, str):
         raise TypeError("collect: arrays need out=, a NumPy array, and a whole number as start")
     operation, attributes = OPERATIONS["collect"], {"start": "start"}
-    expected = operation.infer(specs_of([rows]), attributes)[0]
+    expected = inferred(operation, [rows], attributes)[0]
     targets = targets_for(operation, [Spec((*out.shape[:1], *expected.shape[1:]), expected.dtype)], out)
     execute(operation, targets, [rows], _module(rows.dtype.name), attributes, {"start": start})
     return out

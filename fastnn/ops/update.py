@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 
 from fastnn.graph.tensor import Symbol, apply, apply_all
-from fastnn.ops._dispatch import Array, Operand, as_array, dispatch, execute, expect_floats, specs_of
+from fastnn.ops._dispatch import Array, Operand, as_array, dispatch, dtype_name, execute, expect_floats, inferred
 from fastnn.ops._elementwise import COMBINATIONS
 from fastnn.program import FLOATS, OPERATIONS, Attributes, Kernel, Operation, Spec, cast, register
 
@@ -233,15 +233,15 @@ def _in_place(operation: Operation, targets: Sequence[Any], others: Sequence[Any
               run: Mapping[str, float]) -> tuple[Array, ...]:  # fmt: skip
     """Runs an update on arrays, whose inputs are `others` and then what it changes."""
     for target in targets:
-        if not isinstance(target, np.ndarray) or target.dtype.name not in FLOATS:
+        if not isinstance(target, np.ndarray) or dtype_name(target.dtype) not in FLOATS:
             kind = target.dtype if isinstance(target, np.ndarray) else type(target).__name__
             raise TypeError(f"{operation.name}: only float32 and float64 arrays can be changed in place, got {kind}")
         if not target.flags.writeable:
             raise ValueError(f"{operation.name}: an array to be changed is read-only")
     dtype = targets[0].dtype
     read = [None if each is None else as_array(each, operation.name).astype(dtype, copy=False) for each in others]
-    operation.infer(specs_of([*read, *targets]), attributes)
-    execute(operation, targets, [*read, *targets], dtype.name, attributes, run)
+    inferred(operation, [*read, *targets], attributes)
+    execute(operation, targets, [*read, *targets], dtype_name(dtype), attributes, run)
     return tuple(targets)
 
 
