@@ -18,7 +18,7 @@ from bench.bars import Bar, bars_of, summary_bars
 from bench.harness import Contestant, limited, load, processors, words
 from bench.ledger import Ledger
 from bench.peak import DevicePeak, Peak, bandwidth, calculation
-from bench.shapes import THREADS, Work
+from bench.shapes import FOR_SLOW_PEERS, THREADS, Work
 from bench.tasks import Calls, Training
 from bench.team import Entry, Team
 from bench.timing import timed
@@ -84,13 +84,15 @@ def clock(pytestconfig: pytest.Config) -> Callable[[], float]:
 def enter(pytestconfig: pytest.Config, threads: int) -> Callable[..., list[Entry]]:
     """`enter(task, *arguments)` are the peers that can do it, ready for the race; `only` or `without` some names.
 
-    The quick profile leaves out slow ones, and those that compute on a GPU only race where they are named.
+    The quick profile has slow ones in few rows, and those that compute on a GPU only race where they are named.
     """
     quick = pytestconfig.getoption("profile") == "quick"
 
-    def gather(*task: Any, only: Sequence[str] | None = None, without: Sequence[str] = ()) -> list[Entry]:
-        absent = [each.name for each in peers.PEERS if (each.slow and quick) or (each.gpu and only is None)]
-        return pytestconfig.stash[TEAM].enter(threads, *task, only=only, without=[*without, *absent])
+    def gather(task: str, shape: Any, *others: Any, only: Sequence[str] | None = None,
+               without: Sequence[str] = ()) -> list[Entry]:  # fmt: skip
+        hurry = quick and shape not in FOR_SLOW_PEERS
+        absent = [each.name for each in peers.PEERS if (each.slow and hurry) or (each.gpu and only is None)]
+        return pytestconfig.stash[TEAM].enter(threads, task, shape, *others, only=only, without=[*without, *absent])
 
     return gather
 

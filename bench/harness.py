@@ -101,9 +101,9 @@ def race(benchmark: Any, ours: Contestant, others: Sequence[Contestant], *, thre
          budget: float) -> None:  # fmt: skip
     """Times all contestants in turns.
 
-    There are as many rounds as take about `budget` seconds, at least LEAST_ROUNDS and at most `most_rounds`. With
-    several threads our own idle ones have a moment to go to sleep before the others' turns; the others' processes are
-    stopped while it is not their turn.
+    There are as many rounds as take about `budget` seconds of turns, at least LEAST_ROUNDS and at most `most_rounds`.
+    With several threads our own idle ones have a moment to go to sleep before the others' turns; the others' processes
+    are stopped while it is not their turn.
     """
 
     def others_first() -> None:
@@ -115,7 +115,7 @@ def race(benchmark: Any, ours: Contestant, others: Sequence[Contestant], *, thre
     began = time.perf_counter()
     others_first()
     ours.take_turn()  # plans, caches and page tables are ready
-    spent = time.perf_counter() - began
+    spent = time.perf_counter() - began - (PAUSE if threads > 1 else 0.0)
     for each in (*others, ours):
         each.turns.clear()
     rounds = min(most_rounds, max(LEAST_ROUNDS, round(budget / spent)))

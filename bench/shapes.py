@@ -354,6 +354,7 @@ GPU_NETWORKS = [
     replace(shape, backend="cupy")
     for shape in (NIELSEN, AGENT, DIGITS, replace(DIGITS, optimizer="adam", rate=0.001), WIDE, LARGE)
 ]
+FOR_SLOW_PEERS = [TINY, DIGITS]  # what the quick profile asks of them: their floor, and an ordinary network
 PREDICTED = [
     *(replace(shape, batch=batch) for shape in (AGENT, DIGITS, WIDE) for batch in (1, 256)),
     *(replace(shape, batch=batch, quick=False) for shape in (TINY, NIELSEN, LARGE) for batch in (1, 64)),

@@ -27,9 +27,9 @@ class Training:
         self.factor = 2 / shape.sizes[-1] if shape.loss == "mse" else 1.0  # our loss over theirs, in the gradient
         self.data, self.batch = data, shape.batch
         self.model = kind(
-            shape.sizes[1:-1], activation=ACTIVATIONS[shape.hidden], solver=shape.optimizer, alpha=0.0, momentum=0.0,
-            nesterovs_momentum=False, learning_rate_init=shape.rate * self.factor, batch_size=shape.batch,
-            shuffle=False, n_iter_no_change=np.inf,
+            hidden_layer_sizes=shape.sizes[1:-1], activation=ACTIVATIONS[shape.hidden], solver=shape.optimizer,
+            learning_rate_init=shape.rate * self.factor, batch_size=shape.batch, shuffle=False, alpha=0.0,
+            momentum=0.0, nesterovs_momentum=False, n_iter_no_change=np.inf,
         )  # fmt: skip
         classes = {"classes": np.arange(shape.sizes[-1])} if kind is MLPClassifier else {}
         self._fit(np.arange(shape.batch), **classes)
