@@ -228,6 +228,12 @@ def test_a_contestant_that_nobody_foresaw_is_drawn(document: dict[str, Any]) -> 
     assert pictures[0].png != next(iter(networks.draw(record.parse(document)))).png
 
 
+def test_training_on_a_gpu_has_pictures_of_its_own(document: dict[str, Any]) -> None:
+    moved = json.loads(json.dumps(document).replace('"training step"', '"GPU training step"'))
+    names = [picture.name for picture in networks.draw(record.parse(moved))]
+    assert names == ["gpu-training-1", "gpu-training-2", "inference-1", "inference-2"]
+
+
 def test_a_restless_machine_is_admitted() -> None:
     restless = record.parse(benchmark_results.document(noise=0.5))
     assert "The machine was restless" in findings.summary(restless)

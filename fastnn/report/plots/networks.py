@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fastnn._canvas import GREY, SMALL, new_axes, new_figure
@@ -16,34 +17,49 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
+FLOOR = (
+    "To the left a line runs flat where a contestant's time is that of its calls, not of its arithmetic: the number "
+    "beside it is this floor. Dashed: what the arithmetic alone takes at the measured peak."
+)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A suite to draw: the file's name, words, and which rows."""
+
+    suite: str
+    name: str
+    title: str
+    label: str
+    caption: str
+    shown: Callable[[Row], bool]
+
+
+KINDS = (
+    Kind("training step", "training", "Time of a training step", "time of a training step",
+         "Networks of dense layers, plain SGD, fastnn inside `fit`; layers and batch stand above the picture. Lower is "
+         f"better. {FLOOR}",
+         lambda row: row.shape.get("optimizer", "sgd") == "sgd" and row.shape.get("one_call", True)),
+    Kind("GPU training step", "gpu-training", "Time of a training step on a GPU", "time of a training step",
+         f"Networks of dense layers trained on the GPU. Lower is better. {FLOOR}", lambda row: True),
+    Kind("inference", "inference", "Time to predict one row", "time of a prediction",
+         f"One row through networks of dense layers, called from Python. Lower is better. {FLOOR}",
+         lambda row: row.shape.get("batch") == 1),
+)  # fmt: skip
+
+
 def draw(run: Run) -> Iterator[Picture]:
-    """Training steps of plain SGD inside `fit`, then predictions of one row, on the fewest threads and the most."""
-    steps = [row for row in run.suite("training step") if _plain(row)]
-    yield from _pictures(steps, "training", "Time of a training step", "time of a training step", (
-        "Networks of dense layers, plain SGD, fastnn inside `fit`; layers and batch stand above the picture. Lower is "
-        "better. To the left a line runs flat where a contestant's time is that of its calls, not of its arithmetic: "
-        "the number beside it is this floor. Dashed: what the arithmetic alone takes at the measured peak."
-    ))  # fmt: skip
-    single = [row for row in run.suite("inference") if row.shape.get("batch") == 1]
-    yield from _pictures(single, "inference", "Time to predict one row", "time of a prediction", (
-        "One row through networks of dense layers, called from Python. Lower is better; the number beside a line is "
-        "its floor. Dashed: what the arithmetic alone takes at the measured peak."
-    ))  # fmt: skip
+    """A picture of each kind on the fewest threads and one on the most."""
+    for kind in KINDS:
+        rows = [row for row in run.suite(kind.suite) if row.weights and kind.shown(row)]
+        threads = sorted({row.threads for row in rows})
+        for number in dict.fromkeys((*threads[:1], *threads[-1:])):
+            some = [row for row in rows if row.threads == number]
+            if len({row.weights for row in some}) > 1:
+                yield _picture(kind, some, number)
 
 
-def _plain(row: Row) -> bool:
-    return row.shape.get("optimizer", "sgd") == "sgd" and row.shape.get("one_call", True)
-
-
-def _pictures(rows: list[Row], name: str, title: str, label: str, caption: str) -> Iterator[Picture]:
-    threads = sorted({row.threads for row in rows})
-    for number in dict.fromkeys((*threads[:1], *threads[-1:])):
-        some = [row for row in rows if row.threads == number and row.weights]
-        if len({row.weights for row in some}) > 1:
-            yield _picture(some, f"{name}-{number}", f"{title}, {count(number, 'thread')}", label, caption)
-
-
-def _picture(rows: list[Row], name: str, title: str, label: str, caption: str) -> Picture:
+def _picture(kind: Kind, rows: list[Row], threads: int) -> Picture:
     figure = new_figure(paper.WIDTH, 6.4)
     axes = new_axes(figure)
     curves = {each: _curve(rows, each) for each in dict.fromkeys(name for row in rows for name in row.times)}
@@ -54,12 +70,14 @@ def _picture(rows: list[Row], name: str, title: str, label: str, caption: str) -
     if floor:
         axes.plot(*zip(*floor, strict=True), color=GREY, linewidth=1.8, linestyle=(0, (6, 3)))
     paper.logarithmic(axes.yaxis, lambda value: tick(value, "s"))
-    paper.label_axes(axes, "weights", label)
+    paper.label_axes(axes, "weights", kind.label)
+    title = f"{kind.title}, {count(threads, 'thread')}"
     paper.headline(figure, title)
     _weights(axes, rows)
     paper.grid(axes)
     _labels(axes, curves, floor)
-    return Picture(name, paper.png(figure), f"{title}, against the number of weights", caption)
+    alt = f"{title}, against the number of weights"
+    return Picture(f"{kind.name}-{threads}", paper.png(figure), alt, kind.caption)
 
 
 def _weights(axes: Axes, rows: list[Row]) -> None:

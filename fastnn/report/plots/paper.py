@@ -35,6 +35,8 @@ LOOKS = {
     "numpy": Look(INK, "s"),
     "torch": Look("#E69F00", "^"),
     "torch.compile": Look("#E69F00", "v", "--"),
+    "torch cuda": Look("#E69F00", "^"),
+    "torch cuda graph": Look("#E69F00", "v", "--"),
     "jax": Look("#009E73", "D"),
     "jax scan": Look("#009E73", "d", "--"),
     "scikit-learn": Look("#56B4E9", "P"),
