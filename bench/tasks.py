@@ -120,16 +120,17 @@ def offered(peer: Any, what: str) -> Any:
         raise NotImplementedError(f"{peer.__name__} has no {what}") from None
 
 
-def calibrated(run: Callable[[int], Any], most: int = 1 << 30) -> int:
-    """How many times `run` does its work in about TURN_SECONDS, at most `most`."""
+def calibrated(run: Callable[[int], Any], most: int = 1 << 30, seconds: float | None = None) -> int:
+    """How many times `run` does its work in about so many seconds (None: TURN_SECONDS), at most `most`."""
+    wanted = TURN_SECONDS if seconds is None else seconds
     times = 1
     while True:
         run(times)  # compiles, where the number of times matters to a compiler
         began = time.perf_counter()
         run(times)
         spent = time.perf_counter() - began
-        if spent > TURN_SECONDS / 4 or times >= most:
-            return max(1, min(most, round(times * TURN_SECONDS / spent)))
+        if spent > wanted / 4 or times >= most:
+            return max(1, min(most, round(times * wanted / spent)))
         times = min(most, times * 16)
 
 

@@ -11,18 +11,20 @@ from bench import tolerances
 from bench.bars import COMPILED_LOOPS
 from bench.peers import fastnn as ours
 from bench.shapes import NetworkShape, training_data
-from bench.tasks import Training
+from bench.tasks import Training, calibrated
+
+EPOCH_SECONDS = 0.015  # what `fit` does once an epoch is a hundredth of that
 
 
 class Epochs:
-    """Our turns: whole epochs of `fit`; the first is shorter, to be compared."""
+    """Our turns: epochs of `fit`, on as many rows as take about EPOCH_SECONDS; the first is shorter, to be compared."""
 
     def __init__(self, shape: NetworkShape, start: list[Any]) -> None:
         self._training = ours.Training(shape, training_data(shape), start)
-        self.units = shape.steps
         self.order = self._training.order(min(tolerances.COMPARED_STEPS, shape.steps))
         loss = self._training.fit(len(self.order))
         self.result = (loss, self._training.weights())
+        self.units = calibrated(self._training.fit, shape.steps, EPOCH_SECONDS)
 
     def turn(self) -> None:
         """An epoch."""

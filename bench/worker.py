@@ -10,6 +10,7 @@ thread of its pools can spin in somebody else's time.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import importlib
 import os
 import pickle
@@ -29,6 +30,8 @@ from bench.timing import Turn, bind, timed
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS",
                     "NUMEXPR_NUM_THREADS", "NUMBA_NUM_THREADS")  # fmt: skip
 
+PR_SET_PDEATHSIG = 1  # of <sys/prctl.h>
+
 
 class Missing(Exception):
     """The peer cannot take part: what it says is the reason."""
@@ -45,7 +48,8 @@ class Worker:
         settings = {**os.environ, **dict.fromkeys(THREAD_VARIABLES, str(threads))}
         self.peer = peer
         self._process = subprocess.Popen([python, "-m", "bench.worker", peer.module, str(threads), clock], cwd=ROOT,
-                                         env=settings, stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # fmt: skip
+                                         env=settings, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                         start_new_session=True)  # fmt: skip
         self.serial: bool = self._receive()
         self._hold()
 
@@ -160,7 +164,14 @@ def answered(reply: Callable[[str, Any], None]) -> Iterator[None]:
         reply("missing", f"{type(problem).__name__}: {problem}".splitlines()[0])
 
 
+def end_with_parent() -> None:
+    """Asks Linux to kill this process with its parent: a stopped process would not notice by itself."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 if __name__ == "__main__":
+    end_with_parent()
     bind(int(sys.argv[2]))
     private = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever a library prints must not come between the answers
