@@ -37,12 +37,20 @@ PRODUCT(float32, float)
 PRODUCT(float64, double)
 
 /* Sums. A row: element i goes to lane i % 16, lanes are folded 8-4-2-1; chunks of 4096, added in order. A column: one
- * element after the other; chunks of 512, added in order. `squares` adds x * x instead of x.                          */
+ * element after the other; chunks of 512, added in order. What rounding takes from the chunks' sum is kept and added in
+ * the end, unless it is NaN, as it is once the sum is infinite. `squares` adds x * x instead of x.                    */
 enum { LANES = 16, SUM_CHUNK = 4096, ROW_CHUNK = 512 };
+
+#define ADD_CHUNK(real, part)                                                                                          \
+    {                                                                                                                  \
+        real sum = total + part, added = sum - total;                                                                  \
+        lost = lost + ((total - (sum - added)) + (part - added));                                                      \
+        total = sum;                                                                                                   \
+    }
 
 #define SUMS(name, real)                                                                                               \
     real row_sum_##name(int64_t n, const real *x, int64_t step, int squares) {                                         \
-        real total = 0;                                                                                                \
+        real total = 0, lost = 0;                                                                                      \
         for (int64_t first = 0; first < n; first += SUM_CHUNK) {                                                       \
             real lane[LANES] = {0};                                                                                    \
             for (int64_t i = first; i < n && i < first + SUM_CHUNK; i++) {                                             \
@@ -51,18 +59,18 @@ enum { LANES = 16, SUM_CHUNK = 4096, ROW_CHUNK = 512 };
             }                                                                                                          \
             for (int half = LANES / 2; half >= 1; half /= 2)                                                           \
                 for (int i = 0; i < half; i++) lane[i] = lane[i] + lane[i + half];                                     \
-            total = total + lane[0];                                                                                   \
+            ADD_CHUNK(real, lane[0])                                                                                   \
         }                                                                                                              \
-        return total;                                                                                                  \
+        return lost == lost ? total + lost : total;                                                                    \
     }                                                                                                                  \
     real column_sum_##name(int64_t n, const real *x, int64_t step) {                                                   \
-        real total = 0;                                                                                                \
+        real total = 0, lost = 0;                                                                                      \
         for (int64_t first = 0; first < n; first += ROW_CHUNK) {                                                       \
             real part = 0;                                                                                             \
             for (int64_t i = first; i < n && i < first + ROW_CHUNK; i++) part = part + x[i * step];                    \
-            total = total + part;                                                                                      \
+            ADD_CHUNK(real, part)                                                                                      \
         }                                                                                                              \
-        return total;                                                                                                  \
+        return lost == lost ? total + lost : total;                                                                    \
     }
 SUMS(float32, float)
 SUMS(float64, double)

@@ -80,6 +80,15 @@ def test_columns_bit_for_bit(dtype: str) -> None:
         np.testing.assert_array_equal(ops.sum(x, axis=0), want, err_msg=f"{x.shape}")
 
 
+def test_long_sums_do_not_drift() -> None:
+    x = np.full((10**6, 1), 0.1, "float32")
+    exact = float(np.float32(0.1)) * 10**6
+    for got in (ops.sum(x), ops.sum(x, axis=0)[0], ops.sum(x.ravel())):
+        assert abs(got - exact) < 5e-6 * exact  # chains within a chunk; the chunks' own sum would drift to 1e-4
+    assert ops.sum(np.array([np.inf] + [1.0] * 10**4, "float32")) == np.inf
+    assert (ops.sum(np.full((2000, 2), 3e38, "float32"), axis=0) == np.inf).all()
+
+
 @each_dtype
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_any_axes_bit_for_bit(shape: tuple[int, ...], dtype: str) -> None:

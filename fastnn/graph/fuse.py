@@ -77,20 +77,24 @@ def fuse(calls: Sequence[Call], wanted: Sequence[Tensor]) -> list[Call]:
 def _fuse_updates(calls: Sequence[Call], wanted: Sequence[Tensor]) -> list[Call]:
     """Moves plain updates into the products that compute their gradients, which are then never stored.
 
-    The fused call stands where the product stood, or after the last other call that reads the weight.
+    The fused call stands where the product stood, or after the last other call that reads the weight. So that no product
+    comes to read a weight that has changed already, those whose factors are weights stay as they are.
     """
     readers: Counter[Tensor | None] = Counter(tensor for call in calls for tensor in call.inputs)
     readers.update(wanted)
     position = {call.outputs[0]: number for number, call in enumerate(calls) if call.outputs}
     following: dict[int, list[Call]] = {}  # number of a call -> those that come right after it
     absorbed: set[int] = set()
-    for number, call in enumerate(calls):
-        if not call.operation.plain_update(call.attributes) or call.inputs[0] not in position:
+    updates = {number: call for number, call in enumerate(calls) if call.operation.plain_update(call.attributes)}
+    weights = {call.inputs[2] for call in updates.values()}
+    for number, call in updates.items():
+        if call.inputs[0] not in position:
             continue
         made = position[call.inputs[0]]
         fused = _with_update(calls[made], call) if readers[calls[made].outputs[0]] == 1 else None
         readings = [i for i, other in enumerate(calls) if other is not call and call.inputs[2] in other.inputs]
-        if fused and not any(calls[i].operation.view for i in readings):  # a view's readers go by another name
+        viewed = any(calls[i].operation.view for i in readings)  # then some readers know it by another name
+        if fused and not viewed and not any(_seen(factor) in weights for factor in fused.inputs[:2]):
             following.setdefault(max([made, *readings]), []).append(fused)
             absorbed |= {made, number}
     result: list[Call] = []
@@ -98,6 +102,13 @@ def _fuse_updates(calls: Sequence[Call], wanted: Sequence[Tensor]) -> list[Call]
         result += [] if number in absorbed else [call]
         result += following.get(number, [])
     return result
+
+
+def _seen(tensor: Tensor | None) -> Tensor | None:
+    """What a view looks at; other tensors themselves."""
+    while tensor is not None and tensor.node.operation.view:
+        tensor = tensor.node.inputs[0]
+    return tensor
 
 
 def _with_update(product: Call, update: Call) -> Call | None:

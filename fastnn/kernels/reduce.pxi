@@ -3,6 +3,7 @@
 # Order of arithmetic. If the last axis is reduced, the trailing reduced axes form rows: element i of a row goes to lane
 # i % LANES, lanes are folded 8-4-2-1, and rows longer than SUM_CHUNK are summed in chunks, added in order. Whatever is
 # reduced in front of that is a column sum: chunks of ROW_CHUNK rows, each summed one after the other, added in order.
+# What rounding takes from the sum of the chunks is added at the end.
 
 cdef enum:  # kinds of `reduce`, as in ops/reduction.py
     SUM = 0
@@ -11,7 +12,7 @@ cdef enum:  # kinds of `reduce`, as in ops/reduction.py
     SUM_OF_SQUARES = 3
 
 cdef enum:
-    COLUMN_VECTORS = 4  # vectors of columns that are reduced side by side
+    COLUMN_VECTORS = 8  # vectors of columns that are reduced side by side
 
 
 cdef inline vf nothing(int kind) noexcept nogil:
@@ -33,10 +34,27 @@ cdef inline int outer_kind(int kind) noexcept nogil:
     return MAXIMUM if kind == MAXIMUM else SUM
 
 
+cdef inline void add_chunk(int kind, vf *total, vf *lost, vf part) noexcept nogil:
+    """One more chunk's result; of a sum, what rounding takes from the total is kept in `lost` (Knuth's two-sum)."""
+    cdef vf sum, added
+    if kind == MAXIMUM:
+        total[0] = combine(kind, total[0], part)
+        return
+    sum = total[0] + part
+    added = sum - total[0]
+    lost[0] = lost[0] + ((total[0] - (sum - added)) + (part - added))
+    total[0] = sum
+
+
+cdef inline vf whole(vf total, vf lost) noexcept nogil:
+    """All chunks' result. Beyond the largest number nothing is known of what was lost."""
+    return vselect(vequal(lost, lost), total + lost, total)
+
+
 cdef struct RowSum:
     # A row on its way to one number.
     vf lanes[LANE_VECTORS]
-    vf total        # of the chunks so far, in lane 0
+    vf total, lost  # of the chunks so far, in lane 0
     int64_t added
 
 
@@ -44,7 +62,7 @@ cdef inline void start_row(int kind, RowSum *row) noexcept nogil:
     cdef int v
     for v in range(LANE_VECTORS):
         row.lanes[v] = nothing(kind)
-    row.total = nothing(kind)
+    row.total, row.lost = nothing(kind), vsplat(0)
     row.added = 0
 
 
@@ -58,7 +76,7 @@ cdef inline void close_chunk(int kind, RowSum *row) noexcept nogil:
     while half >= 1:
         row.lanes[0] = combine(kind, row.lanes[0], vdown(row.lanes[0], half))
         half //= 2
-    row.total = combine(kind, row.total, row.lanes[0])
+    add_chunk(kind, &row.total, &row.lost, row.lanes[0])
     for v in range(LANE_VECTORS):
         row.lanes[v] = nothing(kind)
 
@@ -83,7 +101,7 @@ cdef inline void add_run(int kind, RowSum *row, const real *p, int64_t n) noexce
 cdef inline real finish_row(int kind, RowSum *row) noexcept nogil:
     if row.added % SUM_CHUNK != 0:
         close_chunk(outer_kind(kind), row)
-    return vlane0(row.total)
+    return vlane0(whole(row.total, row.lost))
 
 
 cdef void add_to_sum(RowSum *row, const real *p, int64_t n) noexcept nogil:
@@ -111,7 +129,7 @@ cdef real row_maximum(const Operand *x, int64_t first, int64_t n) noexcept nogil
 
 cdef inline vf reduce_rows(int kind, const Operand *x, int64_t first, int64_t rows, int64_t n) noexcept nogil:
     """`rows` rows of n elements, one behind the other, to one number in lane 0."""
-    cdef vf part, total = nothing(kind)
+    cdef vf part, total = nothing(kind), lost = vsplat(0)
     cdef int64_t row = 0, end
     while row < rows:
         end = min(rows, row + ROW_CHUNK)
@@ -119,8 +137,8 @@ cdef inline vf reduce_rows(int kind, const Operand *x, int64_t first, int64_t ro
         while row < end:
             part = combine(outer_kind(kind), part, vsplat(reduce_row(kind, x, first + row * n, n)))
             row += 1
-        total = combine(outer_kind(kind), total, part)
-    return total
+        add_chunk(outer_kind(kind), &total, &lost, part)
+    return whole(total, lost)
 
 
 cdef inline void reduce_columns(int kind, const Operand *x, int64_t first, int64_t rows, int64_t n, int64_t width,
@@ -129,11 +147,12 @@ cdef inline void reduce_columns(int kind, const Operand *x, int64_t first, int64
     cdef real buffer[SPAN]
     cdef vf part[COLUMN_VECTORS]
     cdef vf total[COLUMN_VECTORS]
+    cdef vf lost[COLUMN_VECTORS]
     cdef const real *p
     cdef int64_t row = 0, end
     cdef int v
     for v in range(COLUMN_VECTORS):
-        total[v] = nothing(kind)
+        total[v], lost[v] = nothing(kind), vsplat(0)
     while row < rows:
         end = min(rows, row + ROW_CHUNK)
         for v in range(COLUMN_VECTORS):
@@ -145,10 +164,10 @@ cdef inline void reduce_columns(int kind, const Operand *x, int64_t first, int64
                     part[v] = combine(kind, part[v], load_up_to(p + v * VL, width - v * VL, nothing(kind)))
             row += 1
         for v in range(COLUMN_VECTORS):
-            total[v] = combine(outer_kind(kind), total[v], part[v])
+            add_chunk(outer_kind(kind), &total[v], &lost[v], part[v])
     for v in range(COLUMN_VECTORS):
         if v * VL < width:
-            store_up_to(result + v * VL, total[v] / vsplat(divisor), width - v * VL)
+            store_up_to(result + v * VL, whole(total[v], lost[v]) / vsplat(divisor), width - v * VL)
 
 
 cdef inline int64_t add_axes(Operand *view, const Operand *x, int64_t mask, int end) noexcept nogil:
