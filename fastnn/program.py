@@ -275,7 +275,6 @@ class Program:
 STATUS_MESSAGES = {
     1: "a class label is outside 0 ... classes - 1",
     2: "an index is out of range",
-    3: "no memory for a kernel's scratch space",
 }
 
 

@@ -77,8 +77,8 @@ def fuse(calls: Sequence[Call], wanted: Sequence[Tensor]) -> list[Call]:
 def _fuse_updates(calls: Sequence[Call], wanted: Sequence[Tensor]) -> list[Call]:
     """Moves plain updates into the products that compute their gradients, which are then never stored.
 
-    The fused call stands where the product stood, or after the last other call that reads the weight. So that no product
-    comes to read a weight that has changed already, those whose factors are weights stay as they are.
+    The fused call stands where the product stood, or after the last other call that reads the weight. So that none
+    comes to read a weight that has changed already, products whose factors are weights stay as they are.
     """
     readers: Counter[Tensor | None] = Counter(tensor for call in calls for tensor in call.inputs)
     readers.update(wanted)

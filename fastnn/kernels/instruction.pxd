@@ -3,7 +3,7 @@ from libc.stdint cimport int32_t, int64_t
 
 cdef extern from "instruction.h":
     enum: MAX_DIMS, MAX_OPERANDS, MAX_INTEGERS, MAX_NUMBERS
-    enum: KERNEL_OK, KERNEL_BAD_LABEL, KERNEL_BAD_INDEX, KERNEL_NO_MEMORY, KERNEL_INTERRUPTED
+    enum: KERNEL_OK, KERNEL_BAD_LABEL, KERNEL_BAD_INDEX, KERNEL_INTERRUPTED
     enum: TYPE_FLOAT32, TYPE_FLOAT64, TYPE_INT32, TYPE_INT64, TYPE_UINT8
 
     ctypedef struct Operand:

@@ -22,7 +22,6 @@ from fastnn.program import OPERATIONS, Attributes, Kernel, Operation, Shape, Spe
 
 NO_EPILOGUE, FORWARD, SLOPE = 0, 1, 2  # as in kernels/product.pxi
 KINDS = {"forward": FORWARD, "slope": SLOPE}
-KCHAIN = 512  # as in kernels/tiles.h
 
 
 def _dimensions(a: Shape, b: Shape, attributes: Attributes) -> tuple[Shape, Shape, Shape]:
@@ -154,7 +153,7 @@ def _with_update(inputs: Sequence[Spec | None], attributes: Attributes) -> str |
     if a is None or b is None or not attributes.keys() <= {"transpose_a", "transpose_b"} or any(others):
         return None
     summed = at_maximum(_dimensions(a.shape, b.shape, attributes)[1])
-    return "matmul_update" if math.prod(summed) <= KCHAIN else None
+    return "matmul_update" if math.prod(summed) <= kernels.tiles(a.dtype)["KCHAIN"] else None
 
 
 def _infer_update(inputs: Sequence[Spec | None], attributes: Attributes) -> list[Spec]:

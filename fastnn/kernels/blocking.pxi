@@ -1,0 +1,335 @@
+# How one thread computes its part of a product: blocks of columns, chains of steps, bands of rows and rows of tiles,
+# what is packed on the way, and the epilogue of the rows that are finished.
+
+
+# ------------------------------------------------------------------------------------------------------- blocks
+
+
+cdef inline int64_t chain_length(int64_t k) noexcept nogil:
+    return min(k, <int64_t> KCHAIN)
+
+
+cdef inline int64_t block_columns(int64_t k) noexcept nogil:
+    """How many columns of b are worked on at a time, so that a chain of all of them stays in the second-level cache."""
+    cdef int64_t sliver = max(chain_length(k), <int64_t> 1) * NR
+    return max(<int64_t> 1, BLOCK_REALS // sliver) * NR
+
+
+cdef inline int64_t sliver_reals(int64_t n, int64_t k) noexcept nogil:
+    """Room for the slivers of a block."""
+    return min((n + NR - 1) // NR * NR, block_columns(k)) * chain_length(k)
+
+
+def product_scratch(int64_t m, int64_t n, int64_t k):
+    """Bytes of scratch memory that a thread of an m x n x k product needs, in any layout."""
+    cdef int64_t reals = sliver_reals(max(m, n), k)
+    return (BAND_REALS + reals) * sizeof(real) if reals > STACK_REALS else 0
+
+
+cdef inline bint packs_b(const Product *p) noexcept nogil:
+    """Whether b is packed. It must be where the vectors of a row are not contiguous; elsewhere it pays where many rows
+    use a block that outgrows the first-level cache, or some rows use a b that comes from memory."""
+    if p.b.column != 1 or p.m >= PACKING_ROWS and sliver_reals(p.n, p.k) > PACKING_REALS:
+        return True
+    return p.m > STREAMED_ROWS and p.k * p.n > FAR_REALS
+
+
+cdef inline bint packs_a(const Product *p) noexcept nogil:
+    """Whether bands of a are copied: where many tiles use a band that would share few sets of the cache."""
+    if p.n < 4 * NR or sliver_reals(p.n, p.k) <= STACK_REALS:
+        return False
+    return p.a.row == 1 or p.a.row * <int64_t> sizeof(real) % 4096 == 0
+
+
+cdef void buffered_tile(const Product *p, const Tile *tile, int rows, int vectors) noexcept nogil:
+    """A tile that starts from, or ends in, strided memory."""
+    cdef vf buffer[MR * TILE_VECTORS]
+    cdef int64_t columns = (vectors - 1) * VL + tile.lanes
+    cdef Tile t = tile[0]
+    t.c = <real *> buffer
+    t.c_row = vectors * VL
+    t.tiles = 1
+    if t.start != NULL:
+        read_block(t.c, t.c_row, t.start, t.start_row, p.start.column, rows, columns)
+        t.start = t.c
+        t.start_row = t.c_row
+    if t.add:
+        read_block(t.c, t.c_row, tile.c, tile.c_row, p.sum.column, rows, columns)
+    run_tile(rows, vectors, &t)
+    write_block(tile.c, tile.c_row, p.sum.column, t.c, t.c_row, rows, columns)
+
+
+cdef void run_tiles(const Product *p, Tile *t, int rows, int vectors, int64_t lanes, int64_t tiles,
+                    bint packed) noexcept nogil:
+    """Some tiles side by side; t moves on to the column after them."""
+    cdef bint direct = is_direct(p, t)
+    cdef int64_t each = tiles if direct else 1
+    t.lanes = lanes
+    t.tiles = each
+    t.a_next = 0
+    t.b_next = NR * t.k if packed else vectors * VL
+    t.start_next = vectors * VL * p.start.column
+    t.c_next = vectors * VL * p.sum.column
+    while tiles > 0:
+        if direct:
+            run_tile(rows, vectors, t)
+        else:
+            buffered_tile(p, t, rows, vectors)
+        t.b += each * t.b_next
+        t.c += each * t.c_next
+        if t.start != NULL:
+            t.start += each * t.start_next
+        tiles -= each
+
+
+cdef inline bint is_direct(const Product *p, const Tile *t) noexcept nogil:
+    """Whether tiles can read and write c where it lies."""
+    return p.sum.column == 1 and (t.start == NULL or p.start.column == 1)
+
+
+cdef void one_band(const Product *p, Tile *t, int rows, bint packed) noexcept nogil:
+    """One chain of some rows, at most MR; t is at their first tile."""
+    cdef int width = NV if packed else widest(rows)
+    cdef int64_t tiles = p.n // (width * VL), rest = p.n - tiles * (width * VL), vectors
+    if tiles > 0:
+        run_tiles(p, t, rows, width, VL, tiles, packed)
+    if rest > 0:
+        vectors = (rest + VL - 1) // VL
+        run_tiles(p, t, rows, <int> vectors, rest - (vectors - 1) * VL, 1, packed)
+
+
+cdef void narrow_bands(const Product *p, Tile *t, int rows, int64_t bands) noexcept nogil:
+    """One chain of several bands of as many rows, each a single tile."""
+    cdef int vectors = <int> ((p.n + VL - 1) // VL)
+    t.lanes = p.n - (vectors - 1) * VL
+    t.tiles = bands
+    t.a_next = rows * t.a_row
+    t.b_next = 0
+    t.start_next = rows * t.start_row
+    t.c_next = rows * t.c_row
+    run_tile(rows, vectors, t)
+
+
+cdef inline int64_t bands_together(const Product *p, const Tile *t, int64_t rows, int64_t left, int64_t bands,
+                                   bint copied) noexcept nogil:
+    """How many bands of `rows` rows one call may compute: one, unless each is a single tile of c where it lies.
+
+    No more than the epilogue then finds in the first-level cache.
+    """
+    cdef int64_t together = 1
+    if p.n <= NR and not copied and is_direct(p, t):
+        together = max(<int64_t> 1, L1_REALS // (rows * p.n))
+        together = min(together, bands if left == rows * bands else left - (rows - 1) * bands)
+    return together
+
+
+cdef inline void place_a(const Product *p, Tile *t, int64_t i, int64_t rows, int64_t step, real *copy) noexcept nogil:
+    """Points the tiles at a's part for some rows and the chain that begins at `step`, copied unless copy is NULL."""
+    cdef const real *a = p.a.data + i * p.a.row + step * p.a.column
+    t.a = a
+    t.a_row = p.a.row
+    t.a_step = p.a.column
+    if copy == NULL:
+        return
+    t.a = copy
+    if p.a.row == 1:
+        t.a_step = BAND_STEP
+        copy_rows(copy, BAND_STEP, a, p.a.column, t.k, rows)
+    else:
+        t.a_row = BAND_ROW
+        copy_rows(copy, BAND_ROW, a, p.a.row, rows, t.k)
+
+
+cdef void one_chain(const Product *p, Tile *t, int64_t step, bint packed, real *copy) noexcept nogil:
+    """The chain that begins at `step`, band after band; t.b is in place. The epilogue follows a band's last chain."""
+    cdef int64_t most = LOW_MR if packed or sliver_reals(p.n, p.k) <= NEAR_REALS else MR
+    cdef int64_t bands = (p.m + most - 1) // most, i = 0, rows, together
+    cdef const real *b = t.b
+    t.start = NULL
+    t.start_row = p.start.row
+    t.c_row = p.sum.row
+    while bands > 0:
+        rows = (p.m - i + bands - 1) // bands  # the bands that are left share the rows that are left
+        place_a(p, t, i, rows, step, copy)
+        t.b = b
+        t.c = p.sum.data + i * p.sum.row
+        if p.start.data != NULL and not t.add:
+            t.start = p.start.data + i * p.start.row
+        together = bands_together(p, t, rows, p.m - i, bands, copy != NULL)
+        if together > 1:
+            narrow_bands(p, t, <int> rows, together)
+        else:
+            one_band(p, t, <int> rows, packed)
+        if p.epilogue != NO_EPILOGUE and step + t.k == p.k:
+            finish(p, i, rows * together)
+        i += rows * together
+        bands -= together
+
+
+cdef void one_block(const Product *p, real *slivers, real *copy) noexcept nogil:
+    """All chains of some columns. `slivers` is where b is packed, `copy` where bands of a are copied to; NULL: they
+    are read where they lie."""
+    cdef Tile t
+    cdef int64_t step = 0
+    t.add = p.add
+    t.factor = p.factor
+    t.b_step = p.b.row if slivers == NULL else NR
+    while True:
+        t.k = chain_length(p.k - step)
+        t.b = p.b.data + step * p.b.row
+        if slivers != NULL:
+            read_slivers(slivers, t.b, p.b.row, p.b.column, t.k, p.n)
+            t.b = slivers
+        one_chain(p, &t, step, slivers != NULL, copy)
+        t.add = True
+        step += t.k
+        if step >= p.k:
+            return
+
+
+cdef void few_rows(const Product *p) noexcept nogil:
+    """A product of few rows and whole vectors of b's contiguous columns, which are turned on the way."""
+    cdef Tile t
+    cdef int64_t step = 0
+    t.a_row = p.a.row
+    t.a_step = p.a.column
+    t.c_row = p.sum.row
+    t.start = p.start.data
+    t.add = False
+    if p.start.data != NULL and p.start.data != p.sum.data:
+        read_block(p.sum.data, p.sum.row, p.start.data, p.start.row, p.start.column, p.m, p.n)
+    while step == 0 or step < p.k:
+        t.k = chain_length(p.k - step)
+        t.a = p.a.data + step * p.a.column
+        t.b = p.b.data + step
+        t.c = p.sum.data
+        run_turned(<int> p.m, &t, p.n, p.b.column)
+        t.start = NULL
+        t.add = True
+        step += KCHAIN
+    if p.epilogue != NO_EPILOGUE:
+        finish(p, 0, p.m)
+
+
+cdef void stream_rows(const Product *p, real *part) noexcept nogil:
+    """A product of few rows and a large b, which is read along its rows, some at a time, as memory likes it.
+
+    A chain goes on where it stopped: its sum so far lies in c, or in `part` from the second chain on.
+    """
+    cdef Product q = p[0]
+    cdef Tile t
+    cdef int64_t step = 0, end, row, j
+    t.add = False
+    t.a_row, t.a_step = p.a.row, p.a.column
+    t.b_step = p.b.row
+    while step < p.k:
+        end = step + chain_length(p.k - step)
+        if step > 0:
+            q.start.data = NULL
+            q.sum.data, q.sum.row = part, p.n
+        while step < end:
+            t.k = min(<int64_t> STREAMED_STEPS, end - step)
+            t.a = p.a.data + step * p.a.column
+            t.b = p.b.data + step * p.b.row
+            t.c, t.c_row = q.sum.data, q.sum.row
+            t.start, t.start_row = q.start.data, q.start.row
+            one_band(&q, &t, <int> p.m, False)
+            q.start = q.sum
+            step += t.k
+        if end > chain_length(p.k):
+            for row in range(p.m):
+                for j in range(p.n):
+                    p.sum.data[row * p.sum.row + j] += part[row * p.n + j]
+    if p.epilogue != NO_EPILOGUE:
+        finish(p, 0, p.m)
+
+
+cdef inline bint is_streamed(const Product *p) noexcept nogil:
+    """Whether rows of b are read one after the other, rather than tiles of columns."""
+    return (p.m <= STREAMED_ROWS and p.k * p.n > BLOCK_REALS and p.b.column == 1 and p.sum.column == 1 and not p.add
+            and (p.start.data == NULL or p.start.column == 1))
+
+
+cdef void solve(Product *p, char *scratch) noexcept nogil:
+    """One thread's product, block after block of columns."""
+    cdef vf stack[STACK_VECTORS]
+    cdef real *copy = NULL
+    cdef real *slivers = NULL
+    cdef Product block
+    cdef int64_t columns = block_columns(p.k), j = 0
+    cdef bint streamed
+    if p.n == 1:
+        p.b.column = p.start.column = p.sum.column = p.c.column = p.aux.column = 1
+    if p.m <= TURNED_ROWS and not p.add and p.n >= VL and p.b.row == 1 and p.b.column != 1 and p.sum.column == 1:
+        block = p[0]
+        block.n = p.n // VL * VL
+        few_rows(&block)
+        narrow(p, 0, p.m, block.n, p.n - block.n)
+        if p.n == 0:
+            return
+    streamed = is_streamed(p)
+    if packs_a(p):
+        copy = <real *> scratch
+    if packs_b(p):
+        slivers = <real *> scratch + BAND_REALS
+        if sliver_reals(p.n, p.k) <= STACK_REALS:
+            slivers = <real *> stack
+    if streamed:
+        columns = STREAMED_COLUMNS
+    while j < p.n:
+        block = p[0]
+        narrow(&block, 0, p.m, j, min(columns, p.n - j))
+        if streamed:
+            stream_rows(&block, <real *> scratch)
+        else:
+            one_block(&block, slivers, copy)
+        j += columns
+
+
+# ----------------------------------------------------------------------------------------------------- epilogue
+
+
+cdef inline void apply_run(const Product *p, real *c, const real *sum, const real *aux, int64_t n) noexcept nogil:
+    """The epilogue on n contiguous numbers."""
+    if p.epilogue == FORWARD:
+        unary_run(p.code, p.numbers, c, sum, n)
+    else:
+        slope_run(p.code, p.numbers, c, sum, aux, n)
+
+
+cdef void apply_strided(const Product *p, real *c, const real *sum, const real *aux) noexcept nogil:
+    """The epilogue on one strided row."""
+    cdef real sums[CHUNK]
+    cdef real others[CHUNK]
+    cdef int64_t j = 0, n
+    while j < p.n:
+        n = min(<int64_t> CHUNK, p.n - j)
+        read_block(sums, 0, sum + j * p.sum.column, 0, p.sum.column, 1, n)
+        if aux != NULL:
+            read_block(others, 0, aux + j * p.aux.column, 0, p.aux.column, 1, n)
+        apply_run(p, sums, sums, others, n)
+        write_block(c + j * p.c.column, 0, p.c.column, sums, 0, 1, n)
+        j += n
+
+
+cdef void finish(const Product *p, int64_t i, int64_t rows) noexcept nogil:
+    """The epilogue on some finished rows, while they are in the first-level cache."""
+    cdef real *c = p.c.data + i * p.c.row
+    cdef const real *sum = p.sum.data + i * p.sum.row
+    cdef const real *aux = NULL
+    cdef bint contiguous = p.c.column == 1 and p.sum.column == 1 and (p.aux.data == NULL or p.aux.column == 1)
+    cdef int64_t row
+    if p.aux.data != NULL:
+        aux = p.aux.data + i * p.aux.row
+    if contiguous and p.c.row == p.n and p.sum.row == p.n and (aux == NULL or p.aux.row == p.n):
+        apply_run(p, c, sum, aux, rows * p.n)
+        return
+    for row in range(rows):
+        if contiguous:
+            apply_run(p, c, sum, aux, p.n)
+        else:
+            apply_strided(p, c, sum, aux)
+        c += p.c.row
+        sum += p.sum.row
+        if aux != NULL:
+            aux += p.aux.row
