@@ -23,7 +23,6 @@ from fastnn.step import Kind
 from fastnn.stepper import Batches, Stepper
 
 SLICE_SECONDS = 0.1  # how long compiled code runs before Python has a look
-TRIAL_ROWS = 2
 
 Watch = Callable[[int, float], bool]  # told of steps made and the last loss; says whether to go on
 
@@ -170,7 +169,7 @@ def evaluate(stepper: Stepper, samples: Samples, measured: Sequence[Metric]) -> 
 def try_metrics(stepper: Stepper, samples: Samples, measured: Sequence[Metric]) -> None:
     """Measures before there is anything to lose: what a metric cannot work with shows now, and not after an epoch.
 
-    Functions of the user's see all rows and the present predictions, the library's own a few rows and zeros.
+    All see every target; functions of the user's see the present predictions, the library's own zeros.
 
     Raises
     ------
@@ -180,9 +179,9 @@ def try_metrics(stepper: Stepper, samples: Samples, measured: Sequence[Metric]) 
     own = [metric for metric in measured if metric.own]
     if own:
         measure(own, stepper.evaluate(samples, collect=True)[1])
-    few = samples.take(slice(0, TRIAL_ROWS))
-    zeros = [np.zeros((few.n, *shape), stepper.network.dtype) for shape in stepper.network.output_shapes]
-    measure([metric for metric in measured if not metric.own], Predictions.of(few, zeros, slice(None)))
+    zero = np.zeros((), stepper.network.dtype)
+    zeros = [np.broadcast_to(zero, (samples.n, *shape)) for shape in stepper.network.output_shapes]
+    measure([metric for metric in measured if not metric.own], Predictions.of(samples, zeros, slice(None)))
 
 
 def epoch_order(seed: int, epoch: int, n: int) -> NDArray[np.int64]:

@@ -58,7 +58,8 @@ def accuracy(
 class BinaryAccuracy:
     """The fraction of yes-no answers that are right: predictions above `threshold` mean yes.
 
-    0.5 is for probabilities, 0 for logits. Any number of outputs a row; labels are 0 and 1, or -1 and 1.
+    0.5 is for probabilities, 0 for logits. Any number of outputs a row; labels are 0 and 1, or -1 and 1. Labels between
+    0 and 1 are probabilities of yes: above 1/2 it counts as the right answer.
     """
 
     threshold: float = 0.5
@@ -80,12 +81,16 @@ class BinaryAccuracy:
             If arrays are empty, do not fit each other, or a label is neither yes nor no.
         """
         labels, scores = _pair(y_true, y_pred)
-        if not (np.isin(labels, (0, 1)).all() or np.isin(labels, (-1, 1)).all()):
+        if ((labels >= 0) & (labels <= 1)).all():
+            yes = labels > 0.5
+        elif (np.abs(labels) == 1).all():
+            yes = labels > 0
+        else:
             raise ValueError(
                 f"labels of yes-no outputs must be 0 and 1, or -1 and 1, got {labels.min():g} to {labels.max():g}; "
                 "for more classes, predictions need one column for each"
             )
-        right = ((scores > self.threshold) == (labels > 0)) & ~np.isnan(scores)
+        right = ((scores > self.threshold) == yes) & ~np.isnan(scores)
         return _average(right, sample_weight)
 
 

@@ -300,16 +300,19 @@ class Network:
     def predict_class(self, x: Any) -> NDArray[np.int64]:
         """The most probable class of each row (n,), as integers; for a single output 0 or 1.
 
+        Several outputs that were trained on binary cross-entropy answer yes or no each: (n, outputs) of 0 and 1.
+
         Raises
         ------
         ValueError
             If the network has several outputs.
         """
         values = self._only_output(self.predict(x), "predict_class")
-        if values.shape[-1] > 1:
+        single = values.shape[-1] == 1
+        if not (single or self._expects_yes_or_no()):
             return np.argmax(values, axis=-1)
         threshold = 0.0 if self.output_activations[0] not in ("sigmoid", "step") else 0.5
-        return (values[..., 0] > threshold).astype(np.int64)
+        return ((values[..., 0] if single else values) > threshold).astype(np.int64)
 
     def _expects_yes_or_no(self) -> bool:
         return self.objective is not None and isinstance(self.objective.losses[0], BinaryCrossEntropy)

@@ -14,6 +14,7 @@ from fastnn import _check, losses, optimizers
 from fastnn import metrics as metrics_module
 from fastnn.reporting import Metric, as_list
 
+PROBABILITIES = ("sigmoid", "softmax")  # activations that give them
 RESERVED = ("loss", "seconds", "learning_rate")  # in the history beside the metrics
 
 
@@ -63,6 +64,8 @@ def find_objective(network: Any, loss: Any, weights: Any = None, optimizer: Any 
 def find_metrics(network: Any, objective: Objective, metrics: Any) -> list[Metric]:
     """Metrics for every output, by default those of its loss; with several outputs their names come in front.
 
+    What counts as a right answer depends on what an output says: see `_suited`.
+
     Raises
     ------
     ValueError, TypeError
@@ -84,13 +87,27 @@ def find_metrics(network: Any, objective: Objective, metrics: Any) -> list[Metri
             name, function = metrics_module.get(each)
             if name in RESERVED:
                 raise ValueError(f"metrics: {name!r} is the name of something else that is reported")
-            if function is metrics_module.accuracy and network.output_activations[output] == "sigmoid":
-                function = partial(metrics_module.accuracy, threshold=0.5)
+            function = _suited(each, function, objective.losses[output], network.output_activations[output],
+                               network.output_shapes[output])  # fmt: skip
             label = name if len(names) == 1 else f"{names[output]}_{name}"
             if any(label == other.label for other in found):
                 raise ValueError(f"metrics: two are called {label!r}; give one another name: ('name', function)")
             found.append(Metric(label, output, function, _takes_weights(function), not isinstance(each, str)))
     return found
+
+
+def _suited(given: Any, function: Any, loss: losses.Loss, activation: str, shape: tuple[int, ...]) -> Any:
+    """A metric that counts right answers, for what an output says: logits or probabilities, one answer or several.
+
+    Outputs that are trained on binary cross-entropy answer yes or no each, and each answer counts by itself. A
+    `BinaryAccuracy` that somebody made keeps its threshold.
+    """
+    threshold = 0.5 if activation in PROBABILITIES else 0.0
+    several = shape[-1:] not in ((), (1,))
+    is_accuracy = function is metrics_module.accuracy
+    if given == "binary_accuracy" or (is_accuracy and several and isinstance(loss, losses.BinaryCrossEntropy)):
+        return metrics_module.BinaryAccuracy(threshold)
+    return partial(metrics_module.accuracy, threshold=threshold) if is_accuracy and threshold else function
 
 
 def _find_weights(factors: Any, names: Sequence[str]) -> tuple[float, ...]:
