@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -58,6 +58,9 @@ class Callback:
     def watches_batches(self) -> bool:
         """Whether compiled code must return to Python after each step; so it does if `on_batch_end` is overridden."""
         return type(self).on_batch_end is not Callback.on_batch_end
+
+    def require(self, names: Collection[str]) -> None:
+        """Called before anything else with the names of the metrics that will be reported; raises if one is missed."""
 
     def on_fit_begin(self, trainer: Any) -> None:
         """Called once before the first epoch of a `fit`."""
@@ -208,18 +211,22 @@ class EarlyStopping(Callback):
         """The best value so far; infinite before the first."""
         return self.watch.best
 
+    def require(self, names: Collection[str]) -> None:
+        """Refuses a training that will not report the metric."""
+        self.watch.require(names)
+
     def on_fit_begin(self, trainer: Training) -> None:
         """Forgets an earlier training."""
         self._forget()
 
     def on_epoch_begin(self, trainer: Training, epoch: int) -> None:
         """Asks for the end if the training was killed after it had been decided."""
+        self._last_epoch = epoch
         if self.stopped:
             trainer.stop()
 
     def on_epoch_end(self, trainer: Training, epoch: int, metrics: Mapping[str, float]) -> None:
         """Keeps the weights of the best epoch, or asks for the end."""
-        self._last_epoch = epoch
         if self.watch.observe(metrics):
             self.best_epoch = epoch
             if self.restore_best_weights:
@@ -229,7 +236,7 @@ class EarlyStopping(Callback):
             trainer.stop()
 
     def on_fit_end(self, trainer: Training) -> None:
-        """Restores the weights of the best epoch, unless it was the last."""
+        """Restores the weights of the best epoch, unless none has begun since."""
         if self._weights is not None and self.best_epoch != self._last_epoch:
             trainer.network.set_weights(self._weights)
         self._weights = None
@@ -280,18 +287,30 @@ class Checkpoint(Callback):
         self.every = every
         self.watch = None if monitor is None else Monitor("Checkpoint", monitor, mode)
 
+    def require(self, names: Collection[str]) -> None:
+        """Refuses a training that will not report what the path or `monitor` names."""
+        if self.watch is not None:
+            self.watch.require(names)
+        self._path(1, dict.fromkeys(names, 0.0))
+
     def on_epoch_end(self, trainer: Training, epoch: int, metrics: Mapping[str, float]) -> None:
         """Saves, if it is time and the epoch is good enough."""
         finished = epoch + 1
         if finished % self.every or (self.watch is not None and not self.watch.observe(metrics)):
             return
+        path = self._path(finished, metrics)
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        trainer.save(path)
+
+    def _path(self, finished: int, metrics: Mapping[str, float]) -> str:
+        """The path for these numbers."""
         try:
-            path = self.path.format_map({**metrics, "epoch": finished})
+            return self.path.format_map({**metrics, "epoch": finished})
         except KeyError as error:
             known = ", ".join(["epoch", *metrics])
             raise ValueError(f"Checkpoint: no {error} for the path {self.path!r}; there are {known}") from None
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        trainer.save(path)
+        except (ValueError, TypeError, AttributeError, IndexError) as error:
+            raise ValueError(f"Checkpoint: the path {self.path!r} cannot be filled in: {error}") from None
 
     def state(self) -> dict[str, Any]:
         """The best value so far, if only the best are saved."""

@@ -197,13 +197,15 @@ def run_epochs(trainer: Any, data: Epochs, n: int, validation: Samples | None, c
     Raises
     ------
     ValueError
-        If a callback or a schedule watches a metric that this training will not report.
+        If a callback or a schedule needs a metric that this training will not report.
     """
     reported = ["loss", *(metric.label for metric in data.measured)]
     validated = [] if validation is None else [f"validation_{name}" for name in reported]
-    for each in (*callbacks, trainer.optimizer.learning_rate):
-        if isinstance(getattr(each, "watch", None), Monitor):
-            each.watch.require([*reported, *validated, "seconds", "learning_rate"])
+    names = [*reported, *validated, "seconds", "learning_rate"]
+    for each in callbacks:
+        each.require(names)
+    if isinstance(watch := getattr(trainer.optimizer.learning_rate, "watch", None), Monitor):
+        watch.require(names)
     with trainer.network.training_lock:
         trainer.stopping = False
         for each in callbacks:

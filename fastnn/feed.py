@@ -6,7 +6,7 @@ Nothing is copied that the gather kernel can read where it lies: any strides, fl
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -107,10 +107,22 @@ class Samples:
         weights = [None if each is None else each[rows] for each in self.weights]
         return Samples([a[rows] for a in self.inputs], [a[rows] for a in self.targets], self.kinds, weights)
 
+    def weighted_by_class(self, class_weight: Mapping[int, float], output: tuple[int, ...]) -> Samples:
+        """The same, each row's weight multiplied by the factor of its class; `output` is the shape of a prediction.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If there are several outputs or classes a row, or a class or factor is none.
+        """
+        factors = _class_factors(class_weight, self.targets, self.kinds, output)
+        own = self.weights[0]
+        return replace(self, weights=[factors if own is None else own * factors])
+
 
 def as_samples(x: Any, y: Any, layers: Sequence[InputLayer], output_names: Sequence[str],
-               output_shapes: Sequence[tuple[int, ...]], losses: Sequence[Any], sample_weight: Any = None,
-               class_weight: Mapping[int, float] | None = None) -> Samples:  # fmt: skip
+               output_shapes: Sequence[tuple[int, ...]], losses: Sequence[Any],
+               sample_weight: Any = None) -> Samples:  # fmt: skip
     """Checks everything that training or evaluation reads, before anything changes.
 
     Raises
@@ -130,11 +142,7 @@ def as_samples(x: Any, y: Any, layers: Sequence[InputLayer], output_names: Seque
             raise ValueError(f"{what}: expected {n} rows, as many as x has, got {len(target)}")
         targets.append(target)
         kinds.append(kind)
-    weights = _sample_factors(sample_weight, output_names, n)
-    if class_weight is not None:
-        factors = _class_factors(class_weight, targets, kinds, output_shapes[0])
-        weights = [factors if weights[0] is None else weights[0] * factors]
-    return Samples(inputs, targets, tuple(kinds), weights)
+    return Samples(inputs, targets, tuple(kinds), _sample_factors(sample_weight, output_names, n))
 
 
 def one_hot(labels: Any, classes: int, dtype: str = "float32") -> NDArray[Any]:

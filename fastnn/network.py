@@ -21,7 +21,7 @@ from fastnn.graph.tensor import Tensor
 from fastnn.inference import PREDICT_ROWS, Predictor, output_activations
 from fastnn.kernels.executor import Exclusive
 from fastnn.layers.base import InputLayer, Layer, Parameter, Wire
-from fastnn.layers.joining import as_wires, name_layers, topological
+from fastnn.layers.joining import as_wires, name_layers, output_names, refuse_other_floats, topological
 from fastnn.losses import BinaryCrossEntropy
 from fastnn.objective import Objective, find_objective
 from fastnn.parameters import ParameterBlock, shared_block
@@ -72,6 +72,7 @@ class Network:
         self.layers = list(dict.fromkeys(wire.layer for wire in self._order))
         shared = shared_block(self._order)
         name_layers(self.layers)
+        refuse_other_floats(self.inputs, dtype or (shared.dtype if shared else "float32"))
         if shared is None:
             self.block = ParameterBlock(self._order, seed=self.seed, dtype=dtype or "float32",
                                         backend=backend or "native")  # fmt: skip
@@ -118,8 +119,11 @@ class Network:
 
     @property
     def output_names(self) -> list[str]:
-        """The names by which a dict of targets refers to the outputs: those of their layers."""
-        return [wire.layer.name for wire in self.outputs]
+        """The names by which a dict of targets refers to the outputs: those of their layers.
+
+        Where one layer gives several, the second is called "name_1", the third "name_2".
+        """
+        return output_names(self.outputs)
 
     @cached_property
     def output_activations(self) -> list[str]:

@@ -75,8 +75,9 @@ class ParameterBlock:
     def write(self, values: Mapping[Parameter, NDArray[Any]]) -> None:
         """Sets some of the parameters in one stroke, so that Ctrl-C finds all of them written or none."""
         memory = self.backend.to_numpy(self.memory).copy()
-        for parameter, array in values.items():
-            self.view(parameter, memory)[...] = array
+        with np.errstate(over="ignore"):  # float64 beyond float32's range becomes infinite, as it must
+            for parameter, array in values.items():
+                self.view(parameter, memory)[...] = array
         self.backend.write(self.memory, 0, memory)
 
     def __getstate__(self) -> dict[str, Any]:

@@ -78,11 +78,11 @@ class Stepper:
 
     # ------------------------------------------------------------------------------------------ preparation
 
-    def samples(self, x: Any, y: Any, sample_weight: Any = None, class_weight: Any = None) -> Samples:
+    def samples(self, x: Any, y: Any, sample_weight: Any = None) -> Samples:
         """What people pass, checked: see `feed.as_samples`."""
         network = self.network
         return as_samples(x, y, network.input_layers, network.output_names, network.output_shapes,
-                          self.objective.losses, sample_weight, class_weight)  # fmt: skip
+                          self.objective.losses, sample_weight)  # fmt: skip
 
     def runner(self, samples: Samples, kind: Kind, *, fused: bool = True) -> Any:
         """The prepared Program for data like these: from the cache, or traced now."""

@@ -183,9 +183,9 @@ class Trainer:
         validation_split
             Or this part of the data, in [0, 1), taken from its end before shuffling.
         sample_weight, class_weight
-            A factor for each row; a dict of factors by class. The loss is the sum of weighted losses over the number
-            of rows. With several outputs, one array of factors is for all; a dict by name, or a tuple, has one or None
-            for each.
+            A factor for each row; a dict of factors by class, which count in training only. The loss is the sum of
+            weighted losses over the number of rows. With several outputs, one array of factors is for all; a dict by
+            name, or a tuple, has one or None for each.
         metrics
             Names or functions (y_true, y_pred) -> number, for all outputs or by output in a dict; None takes the
             losses' own, () none. Training metrics are those of the predictions made during the epoch, which are kept
@@ -230,8 +230,10 @@ class Trainer:
                 raise ValueError(f"{refused} needs arrays x and y: a batch may be (x, y, sample_weight)")
             return self._fit_batches(x, epochs, validation_data, metrics, gradient_accumulation_steps, callbacks,
                                      verbose)  # fmt: skip
-        samples = self._stepper.samples(x, y, sample_weight, class_weight)
+        samples = self._stepper.samples(x, y, sample_weight)
         samples, validation = self._validation(samples, validation_data, validation_split)
+        if class_weight is not None:
+            samples = samples.weighted_by_class(class_weight, self.network.output_shapes[0])
         measured = find_metrics(self.network, self.objective, metrics)
         try_metrics(self._stepper, samples, measured)
         data = ArrayEpochs(self._stepper, samples, min(batch_size, samples.n), shuffle, measured,

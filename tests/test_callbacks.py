@@ -188,6 +188,26 @@ def test_an_exception_leaves_the_best_weights():
     assert trainer.network.weight == 1
 
 
+@pytest.mark.parametrize("step, kept", [(6, 3), (7, 3), (8, 4)])
+def test_an_interruption_within_the_epoch_after_the_best_leaves_the_best(step, kept):
+    """Each epoch is better than the one before; the step is the first or the second of the fourth, or of the fifth."""
+
+    def fail(trainer, at, loss):
+        if at == step:
+            raise KeyboardInterrupt
+
+    trainer = Trainer()
+    with pytest.raises(KeyboardInterrupt):
+        trainer.fit(losses(5, 4, 3, 2, 1), [EarlyStopping(), LambdaCallback(on_batch_end=fail)])
+    assert trainer.network.weight == kept
+
+
+def test_nothing_is_restored_where_nothing_was_trained_since_the_best():
+    trainer = Trainer()
+    trainer.network.set_weights = None  # not called
+    assert trainer.fit(losses(3, 2, 1), [EarlyStopping()]) == 3
+
+
 # ---- checkpoints
 
 
@@ -289,6 +309,8 @@ BAD = {
                       r"no 'validation_loss' among the metrics \(loss\); fit has no validation data"),
     "unknown placeholder": (lambda: Trainer().fit([{"loss": 1.0}], [Checkpoint("{step}.x")]), ValueError,
                             "no 'step' for the path '{step}.x'; there are epoch, loss"),
+    "placeholder without a name": (lambda: Trainer().fit([{"loss": 1.0}], [Checkpoint("{}.x")]), ValueError,
+                                   "Checkpoint: the path '{}.x' cannot be filled in"),
     "function": (lambda: LambdaCallback(on_epoch_end=3), TypeError, "on_epoch_end must be a function, got 3"),
 }  # fmt: skip
 

@@ -75,6 +75,22 @@ def test_validation_split_is_the_end_of_the_data(backend: str) -> None:
 
 
 @both
+def test_class_weight_counts_in_training_and_not_in_validation(backend: str) -> None:
+    """However the validation data is given; sample weights of rows that are split off do count."""
+    x, labels = blobs(100)
+    weights = np.linspace(0.5, 1.5, 100)
+    split, explicit = classifier(backend), classifier(backend)
+    options = {"class_weight": {0: 100.0}, "batch_size": 16, "verbose": 0}
+    a = split.fit(x, labels, validation_split=0.2, sample_weight=weights, **options)
+    b = explicit.fit(x[:80], labels[:80], sample_weight=weights[:80],
+                     validation_data=(x[80:], labels[80:], weights[80:]), **options)  # fmt: skip
+    assert same_weights(split, explicit)
+    for name in ("loss", "accuracy", "validation_loss", "validation_accuracy"):
+        assert a[name] == b[name]
+    assert a["validation_loss"] == [split.evaluate(x[80:], labels[80:], sample_weight=weights[80:])["loss"]]
+
+
+@both
 def test_class_weight_equals_sample_weight(backend: str) -> None:
     x, labels = blobs()
     a, b, plain = (classifier(backend) for _ in range(3))
@@ -266,6 +282,25 @@ def test_several_inputs_and_outputs_by_tuple_or_name(backend: str) -> None:
         by_name.predict_class((x, side))
 
 
+def test_a_layer_that_gives_two_outputs() -> None:
+    """Each has a name of its own, and none takes the name of another layer."""
+    layer = fnn.Dense(2, name="s")
+    a, b = fnn.Input(6, name="a"), fnn.Input(6, name="b")
+    outputs = [layer(a), fnn.Dense(1, name="s_1")(a), layer(b)]
+    net = fnn.Network([a, b], outputs)
+    assert net.output_names == ["s", "s_1", "s_2"]
+    x = blobs()[0]
+    inputs = {"a": x, "b": 2 * x}
+    targets = {"s_2": 2 * x[:, :2], "s": x[:, :2], "s_1": x[:, 2]}
+    history = net.fit(inputs, targets, loss={"s": "mse", "s_1": "mae", "s_2": "mse"},
+                      metrics={"s": "mae", "s_2": ["mae", "r2"]}, epochs=2, verbose=0)  # fmt: skip
+    assert {"s_mae", "s_2_mae", "s_2_r2"} < set(history)
+    found = net.evaluate(inputs, targets, metrics=["mae"])
+    expected = [np.abs(p - targets[name].reshape(p.shape)).mean()
+                for name, p in zip(net.output_names, net.predict(inputs), strict=True)]  # fmt: skip
+    assert [found[f"{name}_mae"] for name in net.output_names] == pytest.approx(expected, rel=1e-6)
+
+
 def test_loss_weights_scale_each_output() -> None:
     x = fnn.Input(6)
     net = fnn.Network(x, [fnn.Dense(1)(x), fnn.Dense(1)(x)])
@@ -336,6 +371,19 @@ def test_early_stopping_restores_the_best_weights() -> None:
     assert len(history["loss"]) == best + 1 + 3 < 200
     assert all(map(np.array_equal, net.get_weights(), seen[best]))
     assert not all(map(np.array_equal, net.get_weights(), seen[-1]))
+
+
+def test_a_checkpoint_s_path_is_tried_before_training(tmp_path: Path) -> None:
+    x, labels = blobs()
+    net = classifier()
+    before = net.get_weights()
+    for name, message in {"{validation_loss:.2f}": "no 'validation_loss'", "{}": "cannot be filled in",
+                          "{epoch:q}": "cannot be filled in", "{loss.mean}": "cannot be filled in"}.items():  # fmt: skip
+        with pytest.raises(ValueError, match=f"Checkpoint: .*{message}"):
+            net.fit(x, labels, callbacks=fnn.callbacks.Checkpoint(tmp_path / name), verbose=0)
+    assert all(map(np.array_equal, net.get_weights(), before))
+    net.fit(x, labels, callbacks=fnn.callbacks.Checkpoint(tmp_path / "{epoch:02d}-{accuracy:.0f}-{loss}"), verbose=0)
+    assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_a_callback_can_stop_within_an_epoch() -> None:

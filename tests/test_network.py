@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from typing import Any
 
 import numpy as np
@@ -53,6 +54,26 @@ def test_a_layer_may_be_used_twice_and_shares_its_weights() -> None:
     weight, bias = net.get_weights()
     expected = np.tanh(a @ weight + bias) + np.tanh(b @ weight + bias)
     np.testing.assert_allclose(net.predict((a, b)), expected, atol=CLOSE)
+
+
+@pytest.mark.parametrize("declared, network", [("float64", "float32"), ("float64", None), ("float32", "float64")])
+def test_an_input_of_another_float_type_is_refused(declared: str, network: str | None) -> None:
+    layer = fnn.Dense(2)
+    x = fnn.Input(3, dtype=declared, name="x")
+    message = f"input 'x' is declared as {declared}, but .* {network or 'float32'}.*dtype='{declared}'"
+    with pytest.raises(ValueError, match=message):
+        fnn.Network(x, layer(x), dtype=network)
+    with pytest.raises(ValueError, match=message):
+        fnn.Sequential([x, fnn.Dense(2)], dtype=network)
+    assert fnn.Network(x, layer(x), dtype=declared).dtype == declared  # nothing has happened to the layers
+
+
+def test_weights_beyond_float32_become_infinite_without_a_warning() -> None:
+    net = classifier()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        net.set_weights({"output.bias": [1e300, -1e300, 0.0]})
+    assert np.array_equal(net.parameters()["output.bias"], [np.inf, -np.inf, 0.0])
 
 
 # ---- prediction and evaluation

@@ -46,7 +46,7 @@ def test_a_metric_that_fails_on_a_late_row_fails_before_training() -> None:
     target[30] = 7.0  # no class of two
     net = one_answer()
     before = net.get_weights()
-    with pytest.raises(ValueError, match="metric 'accuracy': .*7"):
+    with pytest.raises(ValueError, match=r"metric 'accuracy': .*7"):
         net.fit(x, target, loss="mse", metrics=["accuracy"], verbose=0)
     assert all(map(np.array_equal, net.get_weights(), before))
 

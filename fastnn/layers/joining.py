@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from fastnn.layers.base import InputLayer, Layer, Wire
+from fastnn.program import FLOATS
 
 
 def as_wires(value: Any, what: str) -> list[Wire]:
@@ -47,6 +48,33 @@ def topological(inputs: Sequence[Wire], outputs: Sequence[Wire]) -> list[Wire]:
     if unused:
         raise ValueError(f"Network: no output depends on input {unused[0]}")
     return list(order)
+
+
+def output_names(outputs: Sequence[Wire]) -> list[str]:
+    """A name for each output: that of its layer, with a number behind where the layer has given one before."""
+    layers = [wire.layer.name for wire in outputs]
+    names: list[str] = []
+    for layer in layers:
+        free = (f"{layer}_{number}" for number in range(1, len(layers) + 1))
+        names.append(layer if layer not in names else next(name for name in free if name not in (*layers, *names)))
+    return names
+
+
+def refuse_other_floats(inputs: Sequence[Wire], dtype: str) -> None:
+    """Refuses inputs that are declared as another float type than the network computes in.
+
+    Raises
+    ------
+    ValueError
+        If there is one.
+    """
+    for wire in inputs:
+        declared = wire.layer.dtype  # type: ignore[attr-defined]
+        if declared in FLOATS and declared != dtype:
+            raise ValueError(
+                f"input {wire.layer.name!r} is declared as {declared}, but the network computes in {dtype}: say "
+                f"Network(..., dtype={declared!r}), which converts what comes in; Input's own dtype is for 'uint8'"
+            )
 
 
 def name_layers(layers: Sequence[Layer]) -> None:
