@@ -377,9 +377,8 @@ def test_a_checkpoint_s_path_is_tried_before_training(tmp_path: Path) -> None:
     x, labels = blobs()
     net = classifier()
     before = net.get_weights()
-    for name, message in {"{validation_loss:.2f}": "no 'validation_loss'", "{}": "cannot be filled in",
-                          "{epoch:q}": "cannot be filled in", "{loss.mean}": "cannot be filled in"}.items():  # fmt: skip
-        with pytest.raises(ValueError, match=f"Checkpoint: .*{message}"):
+    for name in ("{validation_loss:.2f}", "{}", "{epoch:q}", "{loss.mean}"):
+        with pytest.raises(ValueError, match=r"Checkpoint: (no 'validation_loss' for|the path .* cannot be filled in)"):
             net.fit(x, labels, callbacks=fnn.callbacks.Checkpoint(tmp_path / name), verbose=0)
     assert all(map(np.array_equal, net.get_weights(), before))
     net.fit(x, labels, callbacks=fnn.callbacks.Checkpoint(tmp_path / "{epoch:02d}-{accuracy:.0f}-{loss}"), verbose=0)
