@@ -72,7 +72,7 @@ def compare(before: Run, after: Run) -> Comparison:
     if not shared:
         raise ValueError("the two runs have no row in common")
     versions = before.machine.versions, after.machine.versions
-    same = {name for name in versions[0] if versions[0][name] == versions[1].get(name)}
+    same = {package for package, number in versions[0].items() if versions[1].get(package) == number}
     changes = [_change(old[key], new[key], same) for key in shared]
     return Comparison(
         sorted(changes, key=lambda change: -change.slower),
