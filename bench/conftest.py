@@ -43,16 +43,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """A fresh ledger, and a look at who is here."""
-    others = [*config.getoption("peers_python"), *filter(None, os.environ.get("FASTNN_PEERS_PYTHON", "").split(":"))]
+    others = [
+        *config.getoption("peers_python"),
+        *filter(None, os.environ.get("FASTNN_PEERS_PYTHON", "").split(os.pathsep)),
+    ]
     wanted = config.getoption("peers")
     chosen = [peer for peer in peers.PEERS if wanted is None or peer.name in wanted.split(",")]
+    if wanted and len(chosen) < len(set(wanted.split(","))):
+        raise pytest.UsageError(f"--peers: choose from {', '.join(peer.name for peer in peers.PEERS)}; got {wanted}")
     config.stash[LEDGER] = Ledger()
     config.stash[TEAM] = Team(peers.inventory(others, chosen), config.getoption("benchmark_timer", "time.perf_counter"))
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Everybody goes home."""
-    config.stash[TEAM].stop()
+    if TEAM in config.stash:
+        config.stash[TEAM].stop()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

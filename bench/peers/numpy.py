@@ -13,12 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.peers.numpy_arrays import adam, blocks, elementwise
+from bench.peers.numpy_arrays import FUNCTIONS, ONE, adam, blocks, elementwise
 from bench.shapes import Data, NetworkShape, ProductShape
 
 __all__ = ["Inference", "Training", "elementwise", "product"]
 Array = NDArray[Any]
-ZERO, ONE = np.zeros((), np.float32), np.ones((), np.float32)
 
 
 def product(shape: ProductShape, a: Array, b: Array) -> Callable[[int], Array]:
@@ -34,42 +33,16 @@ def product(shape: ProductShape, a: Array, b: Array) -> Callable[[int], Array]:
     return run
 
 
-def _sigmoid(z: Array) -> None:
-    np.negative(z, z)
-    np.exp(z, z)
-    np.add(z, ONE, z)
-    np.reciprocal(z, z)
+def _relu_slope(dy: Array, y: Array, dx: Array) -> None:
+    np.sign(y, dx)  # 0 or 1, since y is what ReLU gave; in the right type at once
+    np.multiply(dy, dx, dx)
 
 
-def _sigmoid_slope(d: Array, a: Array, scratch: Array) -> None:
-    np.subtract(ONE, a, scratch)
-    np.multiply(scratch, a, scratch)
-    np.multiply(d, scratch, d)
-
-
-def _tanh(z: Array) -> None:
-    np.tanh(z, z)
-
-
-def _tanh_slope(d: Array, a: Array, scratch: Array) -> None:
-    np.multiply(a, a, scratch)
-    np.subtract(ONE, scratch, scratch)
-    np.multiply(d, scratch, d)
-
-
-def _relu(z: Array) -> None:
-    np.maximum(z, ZERO, out=z)
-
-
-def _relu_slope(d: Array, a: Array, scratch: Array) -> None:
-    np.sign(a, scratch)  # 0 or 1, in the right type at once
-    np.multiply(d, scratch, d)
-
-
+# What an activation does, and its slope, with the result behind the operands.
 ACTIVATIONS: dict[str, tuple[Any, Any]] = {
-    "sigmoid": (_sigmoid, _sigmoid_slope),
-    "tanh": (_tanh, _tanh_slope),
-    "relu": (_relu, _relu_slope),
+    "sigmoid": (FUNCTIONS["sigmoid"], FUNCTIONS["sigmoid slope"]),
+    "tanh": (FUNCTIONS["tanh"], FUNCTIONS["tanh slope"]),
+    "relu": (FUNCTIONS["relu"], _relu_slope),
     "": (None, None),
 }
 
@@ -122,11 +95,12 @@ class Training:
                 a.dot(w, z)
                 np.add(z, b, z)
                 if bend:
-                    bend(z)
+                    bend(z, z)
             total += loss_gradient(z)
             for a_turned, w_turned, dw, db, z, dz, da, slope, scratch in self.backward:
                 if slope:
                     slope(dz, z, scratch)
+                    dz = scratch
                 a_turned.dot(dz, dw)
                 ones.dot(dz, db)
                 if da is not None:
@@ -187,6 +161,6 @@ class Inference:
             x.dot(w, z)
             np.add(z, b, z)
             if bend:
-                bend(z)
+                bend(z, z)
             x = z
         return x

@@ -21,7 +21,7 @@ from bench.shapes import ElementwiseShape
 
 Array = NDArray[Any]
 BLOCK = 1 << 14  # numbers in a block: with those of all operands it stays in the second-level cache
-ONE, HALF, TWO = (np.array(value, np.float32) for value in (1.0, 0.5, 2.0))
+ZERO, ONE, HALF, TWO = (np.array(value, np.float32) for value in (0.0, 1.0, 0.5, 2.0))
 ROOT_HALF = np.array(math.sqrt(0.5), np.float32)
 DENSITY = np.array(1 / math.sqrt(2 * math.pi), np.float32)
 TANH_SCALE = np.array(math.sqrt(2 / math.pi), np.float32)
@@ -37,7 +37,7 @@ def _sigmoid(x: Array, y: Array) -> None:
 
 
 def _softplus(x: Array, y: Array) -> None:
-    np.logaddexp(x, np.float32(0), y)
+    np.logaddexp(x, ZERO, y)
 
 
 def _silu(x: Array, y: Array) -> None:
@@ -46,9 +46,9 @@ def _silu(x: Array, y: Array) -> None:
 
 
 def _elu(x: Array, y: Array, t: Array) -> None:
-    np.minimum(x, np.float32(0), out=t)
+    np.minimum(x, ZERO, out=t)
     np.expm1(t, t)
-    np.maximum(x, np.float32(0), out=y)
+    np.maximum(x, ZERO, out=y)
     np.add(y, t, y)
 
 
@@ -89,7 +89,7 @@ def _gelu_tanh(x: Array, y: Array) -> None:
 
 
 def _relu_slope(dy: Array, y: Array, dx: Array) -> None:
-    np.greater(y, np.float32(0), dx, casting="unsafe")
+    np.greater(y, ZERO, dx, casting="unsafe")
     np.multiply(dy, dx, dx)
 
 
@@ -99,7 +99,7 @@ def _leaky_relu_slope(dy: Array, y: Array, dx: Array) -> None:
 
 
 def _elu_slope(dy: Array, y: Array, dx: Array) -> None:
-    np.minimum(y, np.float32(0), out=dx)
+    np.minimum(y, ZERO, out=dx)
     np.add(dx, ONE, dx)
     np.multiply(dy, dx, dx)
 
@@ -156,13 +156,13 @@ def _gelu_tanh_slope(dy: Array, x: Array, dx: Array, t: Array) -> None:
 
 
 # Functions of inputs and a result, and of as much scratch as their last argument asks for.
-PLAIN: dict[str, Callable[..., None]] = {
-    "relu": lambda x, y: np.maximum(x, np.float32(0), out=y), "tanh": np.tanh, "sigmoid": _sigmoid,
+FUNCTIONS: dict[str, Callable[..., None]] = {
+    "relu": lambda x, y: np.maximum(x, ZERO, out=y), "tanh": np.tanh, "sigmoid": _sigmoid,
     "softplus": _softplus, "silu": _silu, "leaky_relu": _leaky_relu, "gelu": _gelu, "gelu_tanh": _gelu_tanh,
     "relu slope": _relu_slope, "leaky_relu slope": _leaky_relu_slope, "elu slope": _elu_slope,
     "sigmoid slope": _sigmoid_slope, "tanh slope": _tanh_slope, "softplus slope": _softplus_slope,
 }  # fmt: skip
-WITH_SCRATCH: dict[str, Callable[..., None]] = {
+FUNCTIONS_WITH_SCRATCH: dict[str, Callable[..., None]] = {
     "elu": _elu, "silu slope": _silu_slope, "gelu slope": _gelu_slope, "gelu_tanh slope": _gelu_tanh_slope,
 }  # fmt: skip
 
@@ -328,9 +328,9 @@ def _operation(shape: ElementwiseShape, arrays: list[Array]) -> tuple[Callable[[
             np.multiply(x, mask, y)
 
         return dropout, [y]
-    if name in PLAIN or name in WITH_SCRATCH:
-        function = PLAIN.get(name) or WITH_SCRATCH[name]
-        return in_blocks(function, [*arrays, y], scratch=name in WITH_SCRATCH), [y]
+    if name in FUNCTIONS or name in FUNCTIONS_WITH_SCRATCH:
+        function = FUNCTIONS.get(name) or FUNCTIONS_WITH_SCRATCH[name]
+        return in_blocks(function, [*arrays, y], scratch=name in FUNCTIONS_WITH_SCRATCH), [y]
     rows = max(1, BLOCK // x.shape[1])
     slices = [slice(start, start + rows) for start in range(0, len(x), rows)]
     if name == "cross_entropy":
