@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastnn import kernels
-from fastnn.graph.explain import describe, shorten
+from fastnn.graph.explain import as_line, describe, shorten
 from fastnn.kernels import executor
 from fastnn.program import Program, at_maximum
 
@@ -106,7 +106,7 @@ class Profile:
         rule = "─" * (sum(widths) + 2 * (len(widths) - 1))
         total = sum(each.seconds for each in self.timings)
         return "\n".join([
-            self.title, "", _line(header, widths), rule, *(_line(row, widths) for row in rows), rule,
+            self.title, "", as_line(header, widths), rule, *(as_line(row, widths) for row in rows), rule,
             f"{duration(self.seconds)} a step ({duration(total)} with a clock between the instructions)",
             f"roofline: {self._rates(self.flops_per_second, 'FLOP/s')}, {self._rates(self.bytes_per_second, 'B/s')}",
         ])  # fmt: skip
@@ -203,9 +203,3 @@ def duration(seconds: float) -> str:
         if seconds >= size:
             return f"{seconds / size:.3g} {unit}"
     return f"{seconds * 1e9:.3g} ns"
-
-
-def _line(cells: tuple[str, ...], widths: list[int]) -> str:
-    left = [cell.ljust(width) for cell, width in zip(cells[:3], widths[:3], strict=True)]
-    right = [cell.rjust(width) for cell, width in zip(cells[3:], widths[3:], strict=True)]
-    return "  ".join(left + right).rstrip()

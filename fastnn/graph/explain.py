@@ -15,11 +15,11 @@ def explain(program: Program, title: str) -> str:
     header = ("", "operation", "reads → writes", "FLOPs", "bytes", "threads")
     rows = [_row(number, instruction) for number, instruction in enumerate(program.instructions)]
     widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
-    lines = [title, "", _line(header, widths), "─" * (sum(widths) + 2 * len(widths))]
+    lines = [title, "", as_line(header, widths), "─" * (sum(widths) + 2 * len(widths))]
     for number, row in enumerate(rows):
         if number == program.commit:
             lines.append("── commit point: nothing before this line changes the network ".ljust(sum(widths) + 10, "─"))
-        lines.append(_line(row, widths))
+        lines.append(as_line(row, widths))
     flops = sum(instruction.flops for instruction in program.instructions)
     traffic = sum(instruction.nbytes for instruction in program.instructions)
     lines += [
@@ -83,7 +83,8 @@ def shorten(number: float) -> str:
     return f"{number:.0f} "
 
 
-def _line(cells: tuple[str, ...], widths: list[int]) -> str:
+def as_line(cells: tuple[str, ...], widths: list[int]) -> str:
+    """A line of a table: three columns of words, then numbers."""
     left = [cell.ljust(width) for cell, width in zip(cells[:3], widths[:3], strict=True)]
     right = [cell.rjust(width) for cell, width in zip(cells[3:], widths[3:], strict=True)]
     return "  ".join(left + right)
