@@ -123,4 +123,4 @@ def _labels(axes: Axes, curves: dict[str, list[tuple[float, float]]], floor: lis
         ends.append((x, y, f"{name}: {seconds(lowest)}", paper.look(name).colour))
     if floor:
         ends.append((*floor[0], f"arithmetic: {seconds(floor[0][1])}", GREY))
-    paper.label_ends(axes, ends, side="left")
+    paper.label_left(axes, ends)

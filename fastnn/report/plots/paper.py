@@ -93,9 +93,10 @@ def grid(axes: Axes, axis: str = "both") -> None:
 
 
 def key(figure: Figure, handles: Mapping[str, Any], columns: int = 6) -> None:
-    """One legend for all panels, below them."""
+    """One legend for all panels, below them, in lines of equal length."""
+    lines = -(-len(handles) // columns)
     figure.legend(list(handles.values()), list(handles), loc="outside lower center", frameon=False, fontsize=TEXT,
-                  ncols=min(columns, len(handles)), labelcolor=INK, handlelength=2.6)  # fmt: skip
+                  ncols=-(-len(handles) // lines), labelcolor=INK, handlelength=2.6)  # fmt: skip
 
 
 def headline(figure: Figure, text: str) -> None:
@@ -126,25 +127,19 @@ def apart(places: Iterable[float], distance: float) -> list[float]:
     return moved
 
 
-def label_ends(axes: Axes, ends: Sequence[tuple[float, float, str, str]], *, side: str = "right") -> None:
-    """Labels (x, y, text, colour) beside the ends of curves on a logarithmic y axis, none on top of another.
+def label_left(axes: Axes, ends: Sequence[tuple[float, float, str, str]]) -> None:
+    """Labels (x, y, text, colour) to the left of curves' ends on a logarithmic y axis, none on top of another.
 
     To be called when the limits of the axes are final.
     """
-    lay_out(axes)
+    axes.figure.draw_without_rendering()  # type: ignore[union-attr]  # lays out: the height is needed
     low, high = (math.log(limit) for limit in axes.get_ylim())
     height = axes.get_window_extent().height * 72.0 / axes.figure.dpi  # points
     distance = 1.25 * SMALL / height * (high - low)
-    offset, alignment = (8, "left") if side == "right" else (-8, "right")
     for (x, y, text, colour), place in zip(ends, apart((math.log(end[1]) for end in ends), distance), strict=True):
         points = (place - math.log(y)) / (high - low) * height
-        axes.annotate(text, (x, y), (offset, points), textcoords="offset points", ha=alignment, va="center",
+        axes.annotate(text, (x, y), (-8, points), textcoords="offset points", ha="right", va="center",
                       fontsize=SMALL, color=colour, annotation_clip=False)  # fmt: skip
-
-
-def lay_out(axes: Axes) -> None:
-    """Gives the axes their final place and size in the picture, for what is measured in points."""
-    axes.get_figure(root=True).draw_without_rendering()  # type: ignore[union-attr]
 
 
 def png(figure: Figure) -> bytes:

@@ -28,7 +28,7 @@ MARKS = (
     (1e-3, 1, 1e3),
     (1,),
 )
-APART = 0.5  # inches that a mark needs
+APART = 0.42  # inches that a mark needs
 
 
 def set_axis(axes: Axes, ratios: Sequence[float], width: float, labels: float) -> None:
