@@ -206,7 +206,8 @@ def run_epochs(trainer: Any, data: Epochs, n: int, validation: Samples | None, c
         each.require(names)
     if isinstance(watch := getattr(trainer.optimizer.learning_rate, "watch", None), Monitor):
         watch.require(names)
-    with trainer.network.training_lock:
+    block = trainer.network.block
+    with block.training_lock, block.fitting():
         trainer.stopping = False
         for each in callbacks:
             each.on_fit_begin(trainer)

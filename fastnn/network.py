@@ -24,7 +24,7 @@ from fastnn.layers.base import InputLayer, Layer, Parameter, Wire
 from fastnn.layers.joining import as_wires, name_layers, output_names, refuse_other_floats, topological
 from fastnn.losses import BinaryCrossEntropy
 from fastnn.objective import Objective, find_objective
-from fastnn.parameters import ParameterBlock, shared_block
+from fastnn.parameters import ParameterBlock, match, shared_block
 from fastnn.profiling import Profile
 from fastnn.program import FLOATS
 from fastnn.summary import summarize
@@ -133,7 +133,10 @@ class Network:
     @property
     def n_parameters(self) -> int:
         """How many numbers training may change."""
-        return sum(math.prod(parameter.shape) for layer in self.layers for parameter in layer.parameters)
+        return sum(math.prod(parameter.shape) for parameter in self._own())
+
+    def _own(self) -> list[Parameter]:
+        return [parameter for layer in self.layers for parameter in layer.parameters]
 
     def trace(self, inputs: Sequence[Tensor]) -> list[Tensor]:
         """Records the network's operations on symbols in the current graph; one tensor for each output."""
@@ -201,10 +204,9 @@ class Network:
     def parameters(self) -> dict[str, NDArray[Any]]:
         """All parameters by name, as read-only views of the network's own memory (copies from a GPU)."""
         views = {}
-        for layer in self.layers:
-            for parameter in layer.parameters:
-                view = self.block.view(parameter)
-                views[parameter.name] = np.asarray(view.data.toreadonly())  # and nobody can make it writeable
+        for parameter in self._own():
+            view = self.block.view(parameter)
+            views[parameter.name] = np.asarray(view.data.toreadonly())  # and nobody can make it writeable
         return views
 
     def get_weights(self) -> list[NDArray[Any]]:
@@ -216,28 +218,16 @@ class Network:
 
         NaN and infinity are taken like any number: weights that have trained away can be copied and looked at.
 
+        Callbacks may set weights; other threads must wait until the training has ended.
+
         Raises
         ------
-        ValueError
+        ValueError, TypeError
             If the number, a name or a shape does not fit; nothing changes then.
+        RuntimeError
+            If another thread is training the network.
         """
-        by_name = {parameter.name: parameter for layer in self.layers for parameter in layer.parameters}
-        if isinstance(weights, Mapping):
-            unknown = [name for name in weights if name not in by_name]
-            if unknown:
-                raise ValueError(f"there is no parameter {unknown[0]!r}; there are {', '.join(by_name)}")
-            given = {by_name[name]: values for name, values in weights.items()}
-        else:
-            if not isinstance(weights, Sequence):
-                raise TypeError(f"weights: expected a list or a dict of arrays, got {type(weights).__name__}")
-            if len(weights) != len(by_name):
-                raise ValueError(f"expected {len(by_name)} arrays, one for each parameter, got {len(weights)}")
-            given = dict(zip(by_name.values(), weights, strict=True))
-        arrays = {parameter: ops.as_array(values, parameter.name) for parameter, values in given.items()}
-        for parameter, array in arrays.items():
-            if array.shape != parameter.shape:
-                raise ValueError(f"{parameter.name}: expected shape {parameter.shape}, got {array.shape}")
-        self.block.write(arrays)
+        self.block.write(match(self._own(), weights))
 
     def copy_weights_from(self, other: Network, tau: float = 1.0) -> None:
         """Moves all parameters towards another network's: w = (1 - tau) w + tau w_other.
@@ -246,15 +236,27 @@ class Network:
         ------
         ValueError
             If tau is not in [0, 1] or the networks' parameters differ in shape.
+        RuntimeError
+            If another thread is training this network. The other one may be in training.
         """
         if not isinstance(other, Network):
             raise TypeError(f"copy_weights_from: expected a network, got {type(other).__name__}")
         if not 0 <= tau <= 1:
             raise ValueError(f"tau must be in [0, 1], got {tau!r}")
+        if self._layout is not None and self._layout == other._layout:
+            self.block.blend(other.block, tau)
+            return
         mine, theirs = self.get_weights(), other.get_weights()
         if [w.shape for w in mine] != [w.shape for w in theirs]:
             raise ValueError("the networks' parameters differ in number or shape")
         self.set_weights([(1 - tau) * a + tau * b for a, b in zip(mine, theirs, strict=True)] if tau < 1 else theirs)
+
+    @cached_property
+    def _layout(self) -> tuple[Any, ...] | None:
+        """Where each parameter lies, if the block holds this network's alone: blocks of equal layouts match."""
+        offsets, own = self.block.offsets, self._own()
+        alone = len(own) == len(offsets)
+        return (self.backend, self.dtype, *((offsets[each], each.shape) for each in own)) if alone else None
 
     # ------------------------------------------------------------------------------------------ prediction
 

@@ -5,12 +5,15 @@ A network that is made of another's wires shares the block, and so the parameter
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Mapping, Sequence
+import os
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from fastnn import backends, ops
 from fastnn.graph.plan import ALIGNMENT, Place
@@ -32,14 +35,16 @@ class ParameterBlock:
     memory
         The block itself, where the backend keeps it.
     training_lock
-        Held by the training that changes the parameters.
+        Held by whoever changes the parameters, one step or all of a `fit`.
+    fitted_by
+        Process and thread of the `fit` under way: what its callbacks do is no other's business.
     """
 
     def __init__(self, wires: Sequence[Wire], *, seed: int, dtype: str, backend: str) -> None:
         self.wires = frozenset(wires)
         self.dtype = dtype
         self.backend = backends.get(backend)
-        self.training_lock = Exclusive()
+        self._open_locks()
         layers = list(dict.fromkeys(wire.layer for wire in wires))
         declared = [(layer, parameter) for layer in layers for parameter in layer.parameters]
         for layer, parameter in declared:
@@ -58,9 +63,15 @@ class ParameterBlock:
                 f"Network: {self.size:,} parameters do not fit into memory; the largest is {largest.name}, "
                 f"{largest.shape}"
             ) from problem
-        self.write({parameter: _initial(parameter, seed, number) for number, (_, parameter) in enumerate(declared)})
+        self.write({parameter: np.broadcast_to(_initial(parameter, seed, number), parameter.shape)
+                    for number, (_, parameter) in enumerate(declared)})  # fmt: skip
         for layer in layers:
             layer.block = self
+
+    def _open_locks(self) -> None:
+        self.training_lock = Exclusive()
+        self.fitted_by: tuple[int, int] | None = None
+        self._writers = threading.RLock()
 
     def place(self, parameter: Parameter, block: str = "parameters") -> Place:
         """Where a parameter, or what belongs to it in a block of the same layout, lies."""
@@ -72,13 +83,63 @@ class ParameterBlock:
         flat = self.backend.to_numpy(self.memory if memory is None else memory)
         return flat[start : start + math.prod(parameter.shape)].reshape(parameter.shape)
 
+    @contextlib.contextmanager
+    def fitting(self) -> Iterator[None]:
+        """Marks this thread as the one whose `fit` is under way; it holds `training_lock` already."""
+        self.fitted_by = os.getpid(), threading.get_ident()
+        try:
+            yield
+        finally:
+            self.fitted_by = None
+
+    def between_steps(self) -> contextlib.AbstractContextManager[None]:
+        """What to hold while all parameters are read or written as one: `training_lock`, unless it is held for us.
+
+        Raises
+        ------
+        RuntimeError
+            If another thread is training.
+        """
+        if self.fitted_by == (os.getpid(), threading.get_ident()):
+            return contextlib.nullcontext()
+        try:
+            with self.training_lock:
+                return self.training_lock
+        except RuntimeError:
+            raise RuntimeError(
+                "the network is being trained by another thread: do this in a callback, or when its fit has ended"
+            ) from None
+
     def write(self, values: Mapping[Parameter, NDArray[Any]]) -> None:
-        """Sets some of the parameters in one stroke, so that Ctrl-C finds all of them written or none."""
-        memory = self.backend.to_numpy(self.memory).copy()
-        with np.errstate(over="ignore"):  # float64 beyond float32's range becomes infinite, as it must
-            for parameter, array in values.items():
-                self.view(parameter, memory)[...] = array
-        self.backend.write(self.memory, 0, memory)
+        """Sets some of the parameters in one stroke, so that Ctrl-C finds all of them written or none.
+
+        Raises
+        ------
+        RuntimeError
+            If another thread is training.
+        """
+        if not values:
+            return
+        start = min(self.offsets[parameter] for parameter in values)
+        stop = max(self.offsets[parameter] + math.prod(parameter.shape) for parameter in values)
+        with self._writers, self.between_steps():
+            memory = self.backend.to_numpy(self.memory)[start:stop].copy()
+            with np.errstate(over="ignore"):  # float64 beyond float32's range becomes infinite, as it must
+                for parameter, array in values.items():
+                    first = self.offsets[parameter] - start
+                    memory[first : first + array.size] = array.ravel()
+            self.backend.write(self.memory, start, memory)
+
+    def blend(self, other: ParameterBlock, tau: float) -> None:
+        """Sets all to (1 - tau) times themselves + tau times another block's of the same layout, in one stroke.
+
+        Raises
+        ------
+        RuntimeError
+            If another thread is training.
+        """
+        with self._writers, self.between_steps(), np.errstate(invalid="ignore"):
+            self.memory[...] = (1 - tau) * self.memory + tau * other.memory if tau < 1 else other.memory
 
     def __getstate__(self) -> dict[str, Any]:
         values = self.backend.to_numpy(self.memory).copy()
@@ -89,10 +150,38 @@ class ParameterBlock:
         self.wires, self.dtype, self.offsets = state["wires"], state["dtype"], state["offsets"]
         values = state["values"]
         self.backend = backends.get(state["backend"])
-        self.training_lock = Exclusive()
+        self._open_locks()
         self.size = values.size
         self.memory = self.backend.block(self.size, self.dtype)
         self.backend.write(self.memory, 0, values)
+
+
+def match(parameters: Sequence[Parameter],
+          weights: Sequence[ArrayLike] | Mapping[str, ArrayLike]) -> dict[Parameter, NDArray[Any]]:  # fmt: skip
+    """Which array is for which parameter: a list has one for each in order, a dict names some.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the number, a name or a shape does not fit.
+    """
+    by_name = {parameter.name: parameter for parameter in parameters}
+    if isinstance(weights, Mapping):
+        unknown = [name for name in weights if name not in by_name]
+        if unknown:
+            raise ValueError(f"there is no parameter {unknown[0]!r}; there are {', '.join(by_name)}")
+        given = {by_name[name]: values for name, values in weights.items()}
+    else:
+        if not isinstance(weights, Sequence):
+            raise TypeError(f"weights: expected a list or a dict of arrays, got {type(weights).__name__}")
+        if len(weights) != len(by_name):
+            raise ValueError(f"expected {len(by_name)} arrays, one for each parameter, got {len(weights)}")
+        given = dict(zip(parameters, weights, strict=True))
+    arrays = {parameter: ops.as_array(values, parameter.name) for parameter, values in given.items()}
+    for parameter, array in arrays.items():
+        if array.shape != parameter.shape:
+            raise ValueError(f"{parameter.name}: expected shape {parameter.shape}, got {array.shape}")
+    return arrays
 
 
 def shared_block(wires: Sequence[Wire]) -> ParameterBlock | None:

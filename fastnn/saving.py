@@ -330,14 +330,21 @@ def restore(network: Any, arrays: Mapping[str, NDArray[Any]]) -> None:
 
 
 def write_trainer(path: Any, trainer: Any) -> None:
-    """Writes a trainer with its network: see `Trainer.save`."""
+    """Writes a trainer with its network, as they are between two steps: see `Trainer.save`."""
+    with trainer.network.block.between_steps():
+        arrays, description = _describe_trainer(trainer)
+    write(path, arrays, description)
+
+
+def _describe_trainer(trainer: Any) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """Copies of all arrays, and everything else as plain data."""
     network = trainer.network
     block = network.block
     states = block.backend.to_numpy(trainer._stepper.state).reshape(-1, block.size)
-    arrays = dict(network.parameters())
+    arrays = {name: array.copy() for name, array in network.parameters().items()}
     for parameter in _parameters(network):
         for number, state in enumerate(states):
-            arrays[f"state{number + 1}/{parameter.name}"] = block.view(parameter, state)
+            arrays[f"state{number + 1}/{parameter.name}"] = block.view(parameter, state).copy()
     optimizer = trainer.optimizer
     remembered: dict[str, dict[str, Any]] = {}
     for name, callback in by_class(trainer.callbacks).items():
@@ -359,7 +366,7 @@ def write_trainer(path: Any, trainer: Any) -> None:
             "callbacks": remembered,
         },
     }
-    write(path, arrays, description)
+    return arrays, description
 
 
 def read_trainer(path: Any, trainer_class: Any, custom_objects: Mapping[str, Any], backend: str) -> Any:

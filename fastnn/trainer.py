@@ -328,7 +328,15 @@ class Trainer:
     # ------------------------------------------------------------------------------------------ keeping
 
     def save(self, path: Any) -> None:
-        """Writes network, optimizer state, counters and history: training resumes from it to the same bits."""
+        """Writes network, optimizer state, counters and history: training resumes from it to the same bits.
+
+        Raises
+        ------
+        RuntimeError
+            If another thread is training: a callback can save in mid-training, such as `fastnn.callbacks.Checkpoint`.
+        TypeError, OSError
+            As `Network.save`.
+        """
         saving.write_trainer(path, self)
 
     @classmethod

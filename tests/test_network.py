@@ -215,6 +215,32 @@ def test_copy_weights_from(backend: str) -> None:
         a.copy_weights_from(fnn.Sequential([fnn.Dense(3)], input_shape=6))
 
 
+@both
+@pytest.mark.parametrize("tau", [0.0, 0.1, 1.0])
+def test_copied_weights_are_the_same_bits_whatever_way_they_take(tau: float, backend: str) -> None:
+    """Networks of one layout go from block to block; a part, which shares its block with others, by parameter."""
+    whole, other = classifier(backend, seed=1), classifier(backend, seed=2)
+    part, body = (
+        fnn.Network(whole.inputs, whole.wire("hidden")),
+        fnn.Sequential([fnn.Dense(8, "tanh")], input_shape=6, seed=2, backend=backend),
+    )
+    head = whole.get_weights()[2:]
+    expected = [(1 - tau) * a + tau * b for a, b in zip(part.get_weights(), body.get_weights(), strict=True)]
+    part.copy_weights_from(body, tau)
+    assert all(map(np.array_equal, part.get_weights(), expected))
+    assert all(map(np.array_equal, whole.get_weights()[2:], head))
+    expected = [(1 - tau) * a + tau * b for a, b in zip(whole.get_weights(), other.get_weights(), strict=True)]
+    whole.copy_weights_from(other, tau)
+    assert all(map(np.array_equal, whole.get_weights(), expected))
+
+
+def test_weights_of_another_float_type_are_converted() -> None:
+    net, precise = classifier(seed=1), classifier(seed=2, dtype="float64")
+    net.copy_weights_from(precise)
+    assert [w.dtype for w in net.get_weights()] == [np.float32] * 4
+    assert all(np.array_equal(a, b.astype("f4")) for a, b in zip(net.get_weights(), precise.get_weights(), strict=True))
+
+
 def test_a_copy_is_independent() -> None:
     x, labels = blobs()
     net = classifier()

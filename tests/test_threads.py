@@ -324,6 +324,47 @@ def test_eight_threads_predict_while_another_trains() -> None:
     assert still.steps > 0
 
 
+def test_a_network_in_training_is_written_to_by_its_own_thread_alone(tmp_path: Path) -> None:
+    """Another thread's weights would be lost, and a file that it writes would hold parts of two steps."""
+    x, y = wide_data()
+    trainer, reached, go_on = wide_trainer(), threading.Event(), threading.Event()
+    net, other = trainer.network, wide_trainer(1).network
+    written: list[int] = []
+
+    def in_training(trainer: fnn.Trainer, epoch: int, metrics: dict[str, float]) -> None:
+        net.set_weights({"dense_3.bias": np.full(3, 7.0)})
+        trainer.save(tmp_path / "inside")
+        written.append(epoch)
+        reached.set()
+        assert go_on.wait(60)
+
+    callback = fnn.callbacks.LambdaCallback(on_epoch_end=in_training)
+    thread = threading.Thread(target=trainer.fit, args=(x, y), kwargs={"callbacks": [callback]})
+    thread.start()
+    try:
+        assert reached.wait(60)
+        before = net.get_weights()
+        for wrong in (
+            lambda: net.set_weights({"dense_3.bias": np.zeros(3)}),
+            lambda: net.set_weights(other.get_weights()),
+            lambda: net.copy_weights_from(other),
+            lambda: net.copy_weights_from(other, tau=0.5),
+            lambda: trainer.save(tmp_path / "outside"),
+        ):
+            with pytest.raises(RuntimeError, match="trained by another thread: do this in a callback"):
+                wrong()
+        assert all(map(np.array_equal, net.get_weights(), before))
+        other.copy_weights_from(net, tau=0.5)  # reading is everybody's right
+    finally:
+        go_on.set()
+        thread.join()
+    assert written == [0]
+    assert [path.name for path in tmp_path.iterdir()] == ["inside"]
+    assert (net.parameters()["dense_3.bias"] == 7.0).all()
+    net.set_weights(other.get_weights())
+    trainer.save(tmp_path / "afterwards")
+
+
 def test_networks_train_side_by_side() -> None:
     """Several threads train a network each, and each comes out as if it had been alone."""
     fnn.set_num_threads(3)
