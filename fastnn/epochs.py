@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Protocol
@@ -18,6 +19,7 @@ from fastnn._monitor import Monitor
 from fastnn._progress import Progress
 from fastnn.callbacks import by_class
 from fastnn.feed import Samples
+from fastnn.repeated import RepeatedStep, latest
 from fastnn.reporting import Metric, Predictions, measure
 from fastnn.step import Kind
 from fastnn.stepper import Batches, Stepper
@@ -118,19 +120,15 @@ class BatchEpochs:
     per_update: int
     updates: None = None
     _tried: bool = False
+    _repeated: tuple[RepeatedStep, ...] = ()
 
     def run(self, epoch: int, watch: Watch, each_step: bool) -> dict[str, float]:
         """Goes through all batches once."""
         total, rows = 0.0, 0
         seen: list[Predictions] = []
         for group in self._groups():
-            several = [self._checked(batch) for batch in group]
-            loss, predicted = self._step(several)
-            n = sum(samples.n for samples in several)
+            loss, n = self._repeat(group[0], seen) or self._update(group, seen)
             total, rows = total + loss * n, rows + n
-            if self.measured:  # of targets a copy: whoever makes the batches may use their memory again
-                seen += [Predictions.of(samples, kept, np.arange(samples.n))
-                         for samples, kept in zip(several, predicted, strict=True)]  # fmt: skip
             if not watch(1, loss):
                 break
         if rows == 0:
@@ -152,12 +150,31 @@ class BatchEpochs:
             self._tried = True
         return samples
 
-    def _step(self, several: Sequence[Samples]) -> tuple[float, list[list[NDArray[Any]]]]:
+    def _repeat(self, batch: Any, seen: list[Predictions]) -> tuple[float, int] | None:
+        """An update from a batch that looks like one before; None if there was none or it takes a closer look."""
+        if isinstance(batch, (tuple, list)) and len(batch) in (2, 3):
+            x, y, sample_weight = (*batch, None)[:3]
+            for way in self._repeated:
+                loss = way.run(x, y, sample_weight, seen)
+                if loss is not None:
+                    return loss, way.rows
+        return None
+
+    def _update(self, group: Sequence[Any], seen: list[Predictions]) -> tuple[float, int]:
+        """An update from all batches of a group; returns the loss and the number of rows."""
+        several = [self._checked(batch) for batch in group]
         collect = bool(self.measured)
         if self.per_update > 1:
-            return self.stepper.step_accumulated(several, self.per_update, collect=collect)
-        loss, predicted = self.stepper.step(several[0], collect=collect)
-        return loss, [predicted]
+            loss, predicted = self.stepper.step_accumulated(several, self.per_update, collect=collect)
+        else:
+            loss, alone = self.stepper.step(several[0], collect=collect)
+            predicted = [alone]
+            way = RepeatedStep.after(self.stepper, several[0], *group[0], lock=nullcontext(), collect=collect)
+            self._repeated = latest(self._repeated, way)
+        if collect:  # of targets a copy: whoever makes the batches may use their memory again
+            seen += [Predictions.of(samples, kept, np.arange(samples.n))
+                     for samples, kept in zip(several, predicted, strict=True)]  # fmt: skip
+        return loss, sum(samples.n for samples in several)
 
 
 def evaluate(stepper: Stepper, samples: Samples, measured: Sequence[Metric]) -> dict[str, float]:

@@ -7,7 +7,8 @@ values is checked again. The learning rate and its like are computed for many st
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,9 +17,11 @@ from numpy.typing import NDArray
 from fastnn.backends import StepError
 from fastnn.feed import Samples
 from fastnn.losses import CrossEntropy, Loss
+from fastnn.reporting import Predictions
 from fastnn.stepper import Stepper
 
 AHEAD = 256  # steps
+KEPT = 4  # forms of batches
 
 
 class Form(NamedTuple):
@@ -34,13 +37,21 @@ class RepeatedStep:
     """A prepared step for arrays that look like those of the last.
 
     The result is the same as that of `Stepper.step`, to the bit.
+
+    Attributes
+    ----------
+    rows
+        Of each batch.
+    forms
+        What its arrays must look like.
     """
 
-    def __init__(self, stepper: Stepper, samples: Samples) -> None:
+    def __init__(self, stepper: Stepper, samples: Samples, lock: AbstractContextManager[None], collect: bool) -> None:
         self._stepper = stepper
+        self._collect = collect
         self._network, self._objective, self._updates = stepper.network, stepper.objective, stepper.updates
-        self._runner = stepper.batch_runner(samples, "update")
-        self._lock = stepper.network.training_lock
+        self._runner = stepper.batch_runner(samples, "update", collect=collect)
+        self._lock = lock
         self._layers = stepper.network.layers
         self._trainable = [layer.trainable for layer in self._layers]
         self._n_inputs = len(samples.inputs)
@@ -50,15 +61,19 @@ class RepeatedStep:
         targets = [Form(f"input:y{i}", array.dtype, array.shape, limits[i]) for i, array in enumerate(samples.targets)]
         weights = [Form(f"input:weights{i}", array.dtype, array.shape, (0.0, math.inf))
                    for i, array in enumerate(samples.weights) if array is not None]  # fmt: skip
-        self._forms = [*inputs, *targets, *weights]
-        self._rows = np.full(AHEAD, samples.n)
+        self.forms = [*inputs, *targets, *weights]
+        self.rows = samples.n
         self._first = -AHEAD
         self._table = np.empty((0, 0))
         self._loss = self._runner.program.slots.index("loss")
 
     @staticmethod
-    def after(stepper: Stepper, samples: Samples, x: Any, y: Any, sample_weight: Any) -> RepeatedStep | None:
-        """For batches like this one, if there is a short way: plain arrays, which kernels can read where they lie."""
+    def after(stepper: Stepper, samples: Samples, x: Any, y: Any, sample_weight: Any = None, *,
+              lock: AbstractContextManager[None], collect: bool = False) -> RepeatedStep | None:  # fmt: skip
+        """For batches like this one, if there is a short way: plain arrays, which kernels can read where they lie.
+
+        `lock` is held during each step; `collect` asks for its predictions.
+        """
         given = (*_several(x), *_several(y), *(() if sample_weight is None else (sample_weight,)))
         read = (*samples.inputs, *samples.targets, *(each for each in samples.weights if each is not None))
         alike = len(given) == len(read) and all(
@@ -67,10 +82,12 @@ class RepeatedStep:
         )
         watching = hasattr(stepper.optimizer.learning_rate, "observe")  # its rate can change between any two steps
         signs = any(loss.signs for loss in stepper.objective.losses)
-        return RepeatedStep(stepper, samples) if alike and not (watching or signs) else None
+        return RepeatedStep(stepper, samples, lock, collect) if alike and not (watching or signs) else None
 
-    def run(self, x: Any, y: Any, sample_weight: Any) -> float | None:
+    def run(self, x: Any, y: Any, sample_weight: Any = None, seen: list[Predictions] | None = None) -> float | None:
         """Makes the step and returns the loss before it; None, and nothing has happened, if it has to be another way.
+
+        Where predictions are collected, `seen` gets them, with copies of targets and weights.
 
         Raises
         ------
@@ -79,18 +96,19 @@ class RepeatedStep:
         """
         inputs, targets = x if type(x) is tuple else (x,), y if type(y) is tuple else (y,)
         arrays = (*inputs, *targets) if sample_weight is None else (*inputs, *targets, sample_weight)
-        if len(inputs) != self._n_inputs or len(arrays) != len(self._forms):
+        if len(inputs) != self._n_inputs or len(arrays) != len(self.forms):
             return None
         if [layer.trainable for layer in self._layers] != self._trainable:
             return None
         bound = {}
-        for array, (name, dtype, shape, limits) in zip(arrays, self._forms, strict=True):
+        for array, (name, dtype, shape, limits) in zip(arrays, self.forms, strict=True):
             if type(array) is not np.ndarray or array.dtype != dtype or array.shape != shape:
                 return None
             flags = array.flags
             if not (flags.c_contiguous and flags.aligned) or (limits is not None and not _within(array, *limits)):
                 return None
             bound[name] = array
+        predicted = self._collectors(bound) if self._collect else None
         with self._lock:
             row = self._next_row(self._updates.item())
             self._network.objective = self._objective
@@ -98,15 +116,35 @@ class RepeatedStep:
                 self._runner.run(row, bound, self._updates)
             except StepError:  # the long way finds out why
                 return None
+        if predicted is not None and seen is not None:
+            seen.append(self._predictions(predicted, bound))
         return row.item(self._loss)
+
+    def _collectors(self, bound: dict[str, Any]) -> list[NDArray[Any]]:
+        """Arrays for the predictions, which are bound as well."""
+        predicted, outputs = self._stepper.collectors(self.rows, True)
+        bound |= outputs
+        return predicted
+
+    def _predictions(self, predicted: list[NDArray[Any]], bound: Mapping[str, Any]) -> Predictions:
+        """Of targets and weights copies: whoever makes the batches may use their memory again."""
+        targets = [bound[f"input:y{i}"].copy() for i in range(len(predicted))]
+        weights = [bound.get(f"input:weights{i}") for i in range(len(predicted))]
+        return Predictions(predicted, targets, [None if each is None else each.copy() for each in weights])
 
     def _next_row(self, step: int) -> NDArray[np.float64]:
         """The row of the run table for this step; the table is made for many at once."""
         ahead = step - self._first
         if not 0 <= ahead < AHEAD:
-            self._table = self._stepper.table(self._runner, self._rows, np.zeros_like(self._rows))
+            rows = np.full(AHEAD, self.rows)
+            self._table = self._stepper.table(self._runner, rows, np.zeros_like(rows))
             self._first, ahead = step, 0
         return self._table[ahead : ahead + 1]
+
+
+def latest(ways: tuple[RepeatedStep, ...], new: RepeatedStep | None) -> tuple[RepeatedStep, ...]:
+    """The short ways for the last few forms of batches, the newest in front."""
+    return ways if new is None else (new, *(way for way in ways if way.forms != new.forms))[:KEPT]
 
 
 def _several(value: Any) -> Sequence[Any]:

@@ -22,7 +22,7 @@ from fastnn.layers.base import Parameter
 from fastnn.losses import Loss
 from fastnn.objective import Objective, find_metrics, find_objective
 from fastnn.profiling import Profile, profile
-from fastnn.repeated import RepeatedStep
+from fastnn.repeated import RepeatedStep, latest
 from fastnn.reporting import History
 from fastnn.step import Kind
 from fastnn.stepper import Stepper
@@ -69,10 +69,10 @@ class Trainer:
         self.remembered: dict[str, Mapping[str, Any]] = {}  # ... and the first `fit` after loading gives it back
         self._stepper = Stepper(network, find_objective(network, loss, loss_weights, own), own,
                                 _find_rate_scales(network, self.learning_rates))  # fmt: skip
-        self._repeated: RepeatedStep | None = None  # the short way for batches that look like the last
+        self._repeated: tuple[RepeatedStep, ...] = ()  # short ways for batches that look like the last ones
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "callbacks": [], "_repeated": None}
+        return {**self.__dict__, "callbacks": [], "_repeated": ()}
 
     def __repr__(self) -> str:
         losses = ", ".join(map(repr, self.losses))
@@ -137,15 +137,16 @@ class Trainer:
         ValueError, TypeError
             If the arrays do not fit; nothing changes then.
         """
-        if self._repeated is not None:
-            loss = self._repeated.run(x, y, sample_weight)
-            if loss is not None:
-                return loss
+        for way in self._repeated:
+            found = way.run(x, y, sample_weight)
+            if found is not None:
+                return found
         stepper = self._stepper
         samples = stepper.samples(x, y, sample_weight)
         with self.network.training_lock:
             loss, _ = stepper.step(samples)
-        self._repeated = RepeatedStep.after(stepper, samples, x, y, sample_weight)
+        new = RepeatedStep.after(stepper, samples, x, y, sample_weight, lock=self.network.training_lock)
+        self._repeated = latest(self._repeated, new)
         return loss
 
     def gradients(self, x: Any, y: Any, sample_weight: Any = None) -> dict[str, NDArray[Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import fastnn as fnn
 
 
 def long_step(trainer: fnn.Trainer, *arrays: Any) -> float:
-    trainer._repeated = None
+    trainer._repeated = ()
     return trainer.step(*arrays)
 
 
@@ -40,9 +41,61 @@ def test_the_short_way_gives_the_same_bits(loss: str, dtype: str) -> None:
     for step in range(600):
         n = 32 if step < 550 else 20 + step % 3
         assert short.step(x[:n], y[:n]) == long_step(long, x[:n], y[:n])
-    assert (short._repeated is None) == (loss == "hinge")  # which looks at the sign of each target
+    assert (not short._repeated) == (loss == "hinge")  # which looks at the sign of each target
     assert same_weights(short.network, long.network)
     assert short.steps == long.steps == 600
+
+
+def test_several_forms_in_turn_keep_their_short_ways() -> None:
+    x, labels = blobs(40)
+    short, long = pair("native", "cross_entropy", SCHEDULED)
+    traced = []
+    for turn in range(6):
+        for n in (32, 31, 8, 40):
+            assert short.step(x[:n], labels[:n]) == long_step(long, x[:n], labels[:n])
+        if turn:
+            traced.append([id(way) for way in short._repeated])
+    assert len(traced[0]) == 4
+    assert traced == [traced[0]] * 5  # none is made anew
+    for n in range(1, 9):  # and the oldest make room
+        assert short.step(x[:n], labels[:n]) == long_step(long, x[:n], labels[:n])
+    assert [way.rows for way in short._repeated] == [8, 7, 6, 5]
+    assert same_weights(short.network, long.network)
+
+
+@pytest.mark.parametrize("metrics", [(), ["accuracy"]], ids=["unmeasured", "measured"])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_equal_batches_of_an_iterable_take_the_short_way(metrics: list[str], weighted: bool) -> None:
+    """With the bits and the metrics of the long way, which lists take; and no memory of a batch is kept."""
+    x, labels = blobs(90)
+    weights = np.linspace(0.0, 2.0, 90)
+    arrays = (x, labels, weights) if weighted else (x, labels)
+    starts = range(0, 90, 16)  # the last one is shorter
+    memory = [np.empty_like(each[:16]) for each in arrays]
+
+    def reused(epochs: int) -> Iterator[tuple[np.ndarray, ...]]:
+        for start in (*starts,) * epochs:
+            for place, each in zip(memory, arrays, strict=True):
+                place[: len(each[start : start + 16])] = each[start : start + 16]
+            yield tuple(place[: min(16, 90 - start)] for place in memory)
+
+    short, long = pair("native", "cross_entropy", SCHEDULED)
+    options = {"metrics": metrics, "verbose": 0}
+    found = short.fit(reused(3), **options)
+    expected = long.fit([tuple(each[s : s + 16].tolist() for each in arrays) for s in (*starts,) * 3], **options)
+    assert same_weights(short.network, long.network)
+    assert found["loss"] == expected["loss"]
+    assert found.get("accuracy") == expected.get("accuracy")
+    assert short.steps == 18
+
+
+def test_a_bad_batch_after_good_ones_is_named() -> None:
+    x, labels = blobs(32)
+    net = classifier()
+    with pytest.raises(ValueError, match=r"labels must be in 0 \.\.\. 2, got 7"):
+        net.fit([(x, labels), (x, labels), (x, labels + 5 * (labels == 2))], verbose=0)
+    assert net.trainer is not None
+    assert net.trainer.steps == 2
 
 
 @both
@@ -59,7 +112,7 @@ def test_several_inputs_and_outputs(backend: str) -> None:
     short, long = make(), make()
     for _ in range(5):
         assert short.step(inputs, targets) == long_step(long, inputs, targets)
-    assert short._repeated is not None
+    assert short._repeated
     assert same_weights(short.network, long.network)
 
 
@@ -72,7 +125,7 @@ def test_weighted_and_other_steps_in_turn(backend: str) -> None:
         assert short.step(x, labels, given) == long_step(long, x, labels, given)
     assert same_weights(short.network, long.network)
     short.step(x, labels, weights)
-    assert short._repeated is not None
+    assert short._repeated
     for bad in (-weights, np.full(16, np.nan), np.full(16, np.inf)):
         with pytest.raises(ValueError, match="sample_weight: expected finite numbers of at least 0"):
             short.step(x, labels, bad)
@@ -85,7 +138,7 @@ def test_arrays_in_the_wrong_tuple() -> None:
     trainer, x = fnn.Trainer(net, "mse"), np.ones((3, 2))
     for _ in range(2):
         trainer.step((x, x), x)
-    assert trainer._repeated is not None
+    assert trainer._repeated
     with pytest.raises(ValueError, match="x: expected a tuple or dict of 2 arrays"):
         trainer.step(x, (x, x))
 
@@ -104,7 +157,7 @@ def test_labels_of_an_own_loss_are_checked_each_time() -> None:
     trainer = fnn.Trainer(classifier(), OwnClasses())
     for _ in range(2):
         trainer.step(x, labels)
-    assert trainer._repeated is not None
+    assert trainer._repeated
     with pytest.raises(ValueError, match=r"labels must be in 0 \.\.\. 2, got 3"):
         trainer.step(x, labels + (labels == 2))
 
