@@ -70,6 +70,8 @@ class Team:
                 continue
             except Missing as problem:
                 self.failed[peer.name] = str(problem)
+                if not worker.alive:
+                    self._workers.pop((peer, threads)).stop()  # another may do better next time
                 continue
             found.append(Entry(result, Contestant(peer.name, worker.turn, units, worker.serial), worker.close))
         return found

@@ -75,6 +75,11 @@ class Worker:
         """After the race: complains if something has gone wrong meanwhile."""
         self._ask("close")
 
+    @property
+    def alive(self) -> bool:
+        """Whether the process is still there."""
+        return self._process.poll() is None
+
     def stop(self) -> None:
         """Ends the process."""
         self._process.kill()
@@ -92,6 +97,8 @@ class Worker:
             return self._receive()
         except (Missing, Unable, AssertionError):
             raise
+        except BrokenPipeError:
+            raise Missing("its process has ended") from None
         except BaseException:  # half a message may be under way: nothing that it says now can be understood
             self._process.kill()
             raise

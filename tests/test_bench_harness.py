@@ -265,6 +265,8 @@ def test_a_peer_that_cannot_start_or_dies_is_missing(plant: Any) -> None:
     team = plant("import os\ndef product(shape, a, b):\n    os._exit(3)\n")
     assert enter_product(team, SMALL) == []
     assert "status 3" in team.failed["planted"]
+    assert enter_product(team, SMALL) == []  # another process was started, and ended in the same way
+    assert "status 3" in team.failed["planted"]
 
 
 def test_what_a_library_prints_does_not_come_between(plant: Any) -> None:
