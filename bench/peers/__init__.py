@@ -54,6 +54,7 @@ class Peer:
 
 PEERS = [
     Peer("numpy", "bench.peers.numpy", ("numpy",)),
+    Peer("plain numpy", "bench.peers.numpy_plain", ("numpy",)),
     Peer("torch", "bench.peers.torch", ("torch",)),
     Peer("torch.compile", "bench.peers.torch_compile", ("torch",), slow=True),
     Peer("torch cuda", "bench.peers.torch_cuda", ("torch",), gpu=True),
