@@ -19,6 +19,8 @@ from fastnn.graph.tensor import Graph, Tensor, apply, specs
 from fastnn.layers.base import ROWS, Parameter
 from fastnn.program import Extent, Program, Spec
 
+LISTED = 2  # parameters that a name lists; of more, the first
+
 
 @dataclass(frozen=True)
 class Kind:
@@ -192,9 +194,9 @@ def _place_gradients(
     return found
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class BlockPart:
-    """A stretch of a block under a name: to the graph it is a variable like any other."""
+    """A stretch of a block under a name: to the graph it is a variable like any other. Two may have one name."""
 
     name: str
     shape: tuple[int, ...]
@@ -219,14 +221,25 @@ def _update_together(network: Any, graph: Graph, optimizer: Any, parts: Sequence
     """Records one update for each segment, after the clip scale where the global norm is limited."""
     width = np.dtype(network.dtype).itemsize
 
-    def part(block: str, start: int, size: int) -> Tensor:
-        tensor = graph.variable(BlockPart(f"{block} {start} to {start + size}", (size,)))
-        places[tensor] = Place(block, start * width)
+    def part(block: str, each: Segment, number: int = 0) -> Tensor:
+        covered = _covered(network, each)
+        names = {"parameters": covered, "gradients": f"gradient of {covered}", "state": "state"}
+        tensor = graph.variable(BlockPart(names[block], (each.size,)))
+        places[tensor] = Place(block, (number * network.block.size + each.start) * width)
         return tensor
 
-    slopes = [part("gradients", each.start, each.size) for each in parts]
+    slopes = [part("gradients", each) for each in parts]
     scale = ops.clip_scale(slopes, optimizer.clip_norm) if optimizer.clip_norm is not None and slopes else None
     for each, slope in zip(parts, slopes, strict=True):
-        states = [part("state", number * network.block.size + each.start, each.size)
-                  for number in range(optimizer.n_states)]  # fmt: skip
-        optimizer.update(part("parameters", each.start, each.size), states, slope, scale, each)
+        states = [part("state", each, number) for number in range(optimizer.n_states)]
+        optimizer.update(part("parameters", each), states, slope, scale, each)
+
+
+def _covered(network: Any, segment: Segment) -> str:
+    """The parameters of a segment, in words."""
+    offsets = network.block.offsets
+    names = [parameter.name for parameter, start in offsets.items()
+             if segment.start <= start < segment.start + segment.size]  # fmt: skip
+    if len(names) <= LISTED:
+        return " and ".join(names)
+    return f"all {len(names)} parameters" if len(names) == len(offsets) else f"{names[0]} and {len(names) - 1} more"

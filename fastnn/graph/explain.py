@@ -5,6 +5,8 @@ from __future__ import annotations
 from fastnn.graph.plan import is_serial
 from fastnn.program import Buffer, Extent, Instruction, Program
 
+NAMED = ("parameters", "gradients", "state")  # blocks whose contents have names that say something
+
 
 def explain(program: Program, title: str) -> str:
     """A table of the instructions and the totals.
@@ -47,9 +49,13 @@ def _row(number: int, instruction: Instruction) -> tuple[str, ...]:
 
 
 def describe(instruction: Instruction) -> tuple[str, str]:
-    """Its operation, and what it reads and writes, in words."""
+    """Its operation, and what it reads and writes, in words; what it changes in place has its shape on the left."""
+    changed = {instruction.outputs[output] for output, _ in instruction.operation.in_place}
     reads = ", ".join(_shape(buffer) for buffer in instruction.inputs if buffer is not None)
-    writes = ", ".join(_shape(buffer) for buffer in instruction.outputs if buffer is not None)
+    writes = ", ".join(buffer.name if buffer in changed and buffer.block in NAMED else _shape(buffer)
+                       for buffer in instruction.outputs if buffer is not None)  # fmt: skip
+    if "slot" in instruction.attributes:
+        writes = f"the step's {instruction.attributes['slot']}"
     return _name(instruction), f"{reads} → {writes}" if writes else reads
 
 
@@ -71,8 +77,8 @@ def _shape(buffer: Buffer) -> str:
     if buffer.block.startswith("input:"):
         return buffer.block.removeprefix("input:")
     sizes = ", ".join(str(size.maximum) if isinstance(size, Extent) else str(size) for size in buffer.spec.shape)
-    name = f"{buffer.name} " if buffer.block == "parameters" else ""
-    return f"{name}({sizes})"
+    name = f"{buffer.name} " if buffer.block in NAMED or buffer.block.startswith("output:") else ""
+    return f"{name}({sizes})" if sizes else "a number"
 
 
 def shorten(number: float) -> str:

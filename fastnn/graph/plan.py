@@ -13,7 +13,7 @@ from fastnn.program import Buffer, Extent, Instruction, Program
 
 ALIGNMENT = 64  # bytes: a cache line, and the widest vector
 SERIAL_WORK = 40000.0  # nanoseconds: an instruction with less work at its largest runs on one thread (executor.pyx)
-LASTING = ("parameters", "state", "statistics", "counters")  # blocks that a step may change only after its commit point
+LASTING = ("parameters", "state")  # blocks that a step may change only after its commit point
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def plan(graph: Graph, outputs: Mapping[str, Tensor], places: Mapping[Tensor, Pl
     calls = _resolve_views(calls, layout, set(outputs.values()))
     _place_updates(calls, layout)
     arena_size = _place_in_arena(calls, layout, outputs.values())
-    buffers = _Buffers(layout)
+    buffers = _Buffers(layout, {tensor: name for name, tensor in outputs.items()})
     instructions = [
         Instruction(call.operation, buffers.of(call.outputs), buffers.of(call.inputs), call.attributes)
         for call in calls
@@ -182,20 +182,31 @@ def _place_in_arena(calls: Sequence[Call], layout: _Layout, outputs: Iterable[Te
 
 
 class _Buffers:
-    """Turns tensors into buffers, one each."""
+    """Turns tensors into buffers, one each; `names` are those of some tensors."""
 
-    def __init__(self, layout: _Layout) -> None:
+    def __init__(self, layout: _Layout, names: Mapping[Tensor, str]) -> None:
         self.layout = layout
+        self.names = names
         self.made: dict[Tensor, Buffer] = {}
 
     def one(self, tensor: Tensor) -> Buffer:
         if tensor not in self.made:
             place = self.layout.places.get(self.layout.root(tensor), Place("unused"))
-            name = tensor.node.attributes.get("name") or f"{tensor.node.operation.name}{len(self.made)}"
-            if tensor.node.operation.name == "variable":
-                name = tensor.node.attributes["variable"].name
-            self.made[tensor] = Buffer(name, tensor.spec, place.block, place.offset)
+            self.made[tensor] = Buffer(self._name(tensor), tensor.spec, place.block, place.offset)
         return self.made[tensor]
+
+    def _name(self, tensor: Tensor) -> str:
+        """That of an output or a variable; of what is changed in place, its operand's; else the operation's."""
+        node = tensor.node
+        if tensor in self.names:
+            return self.names[tensor]
+        if node.operation.name == "variable":
+            return node.attributes["variable"].name
+        changed = dict(node.operation.in_place).get(node.outputs.index(tensor))
+        operand = None if changed is None else node.inputs[changed]
+        if operand is not None:
+            return self._name(operand)
+        return node.attributes.get("name") or f"{node.operation.name}{len(self.made)}"
 
     def of(self, tensors: Sequence[Tensor | None]) -> tuple[Buffer | None, ...]:
         return tuple(None if tensor is None else self.one(tensor) for tensor in tensors)
