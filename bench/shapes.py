@@ -124,7 +124,8 @@ PROGRAM_PRODUCTS = [
 
 ELEMENTS = {True: 1 << 15, False: 1 << 24}  # in L2 with four operands, and beyond every cache
 ACTIVATIONS = ("relu", "leaky_relu", "elu", "sigmoid", "tanh", "softplus", "silu", "gelu", "gelu_tanh")
-UPDATES = {"sgd": 0, "momentum": 1, "nesterov": 1, "rmsprop": 1, "adagrad": 1, "adam": 2, "adamw": 2}  # their states
+UPDATES = {"sgd": 0, "momentum": 1, "nesterov": 1, "rmsprop": 1, "rmsprop_momentum": 2, "adagrad": 1, "adam": 2,
+           "adamw": 2}  # and how many states they have  # fmt: skip
 CLASSES = 128  # columns of what has rows
 QUICK_OPERATIONS = {"relu", "sigmoid", "tanh", "gelu", "relu slope", "tanh slope", "softmax", "cross_entropy",
                     "dropout", "sgd update", "adam update", "sum of columns"}  # fmt: skip

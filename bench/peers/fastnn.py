@@ -62,6 +62,7 @@ RULES: dict[str, Mapping[str, float]] = {
     "momentum": {"momentum": 0.9, "dampening": 0.0},
     "nesterov": {"momentum": 0.9, "dampening": 0.0},
     "rmsprop": {"alpha": 0.99, "eps": 1e-8},
+    "rmsprop_momentum": {"momentum": 0.9, "alpha": 0.99, "eps": 1e-8},
     "adagrad": {"eps": 1e-10},
     "adam": {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8},
     "adamw": {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.01},

@@ -229,26 +229,38 @@ def _nesterov(g: Array, w: Array, v: Array, t: Array) -> None:
     _sgd(t, w, t)
 
 
-def _descend(g: Array, s: Array, w: Array, t: Array, eps: float) -> None:
-    """W -= rate g / (sqrt(s) + eps)."""
+def _steps(g: Array, s: Array, t: Array, eps: float) -> None:
+    """Puts g / (sqrt(s) + eps) into t."""
     np.sqrt(s, t)
     np.add(t, np.float32(eps), t)
     np.divide(g, t, t)
-    _sgd(t, w, t)
 
 
-def _rmsprop(g: Array, w: Array, s: Array, t: Array) -> None:
+def _mean_square(g: Array, s: Array, t: Array) -> None:
+    """Moves s a hundredth of the way to the square of g."""
     np.multiply(g, g, t)
     np.multiply(t, np.float32(0.01), t)
     np.multiply(s, np.float32(0.99), s)
     np.add(s, t, s)
-    _descend(g, s, w, t, ROOT_EPS)
+
+
+def _rmsprop(g: Array, w: Array, s: Array, t: Array) -> None:
+    _mean_square(g, s, t)
+    _steps(g, s, t, ROOT_EPS)
+    _sgd(t, w, t)
+
+
+def _rmsprop_momentum(g: Array, w: Array, s: Array, v: Array, t: Array) -> None:
+    _mean_square(g, s, t)
+    _steps(g, s, t, ROOT_EPS)
+    _momentum(t, w, v, t)
 
 
 def _adagrad(g: Array, w: Array, s: Array, t: Array) -> None:
     np.multiply(g, g, t)
     np.add(s, t, s)
-    _descend(g, s, w, t, 1e-10)
+    _steps(g, s, t, 1e-10)
+    _sgd(t, w, t)
 
 
 def adam(g: Array, w: Array, m: Array, s: Array, t: Array, rate: float = RATE, step: int = 11) -> None:
@@ -273,8 +285,8 @@ def _adamw(g: Array, w: Array, m: Array, s: Array, t: Array) -> None:
 
 
 UPDATES: dict[str, Callable[..., None]] = {
-    "sgd": _sgd, "momentum": _momentum, "nesterov": _nesterov, "rmsprop": _rmsprop, "adagrad": _adagrad,
-    "adam": adam, "adamw": _adamw,
+    "sgd": _sgd, "momentum": _momentum, "nesterov": _nesterov, "rmsprop": _rmsprop,
+    "rmsprop_momentum": _rmsprop_momentum, "adagrad": _adagrad, "adam": adam, "adamw": _adamw,
 }  # fmt: skip
 
 
