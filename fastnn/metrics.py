@@ -201,7 +201,8 @@ def confusion_matrix(y_true: ArrayLike, y_pred: ArrayLike, n_classes: int | None
     y_true
         Classes (n,) or (n, 1), or one-hot (n, n_classes).
     y_pred
-        Predicted classes (n,), or scores (n, n_classes) of which the first of the largest wins.
+        Predicted classes (n,); scores (n, n_classes), of which the first of the largest wins; or probabilities (n, 1)
+        of class 1 of two, as `predict_proba` gives them: above 1/2 it wins.
     n_classes
         Number of classes; if not given, the columns of two-dimensional arguments or the largest class plus 1 tell.
 
@@ -211,6 +212,9 @@ def confusion_matrix(y_true: ArrayLike, y_pred: ArrayLike, n_classes: int | None
         If arrays are empty, do not fit each other, or a label is no class.
     """
     true, predicted = _floats(y_true, "y_true"), _floats(y_pred, "y_pred")
+    if predicted.shape[1:] == (1,) and (predicted != np.floor(predicted)).any():
+        predicted = _likelier(predicted)
+        n_classes = 2 if n_classes is None else n_classes
     columns = [each.shape[1] for each in (true, predicted) if each.ndim == 2 and each.shape[1] > 1]
     if n_classes is None:
         labels = np.concatenate([true.ravel(), predicted.ravel()])
@@ -327,6 +331,15 @@ def _classes(values: ArrayLike, shape: tuple[int, ...], name: str = "y_true") ->
     if wrong.any():
         raise ValueError(f"{name} must be whole numbers from 0 to {shape[-1] - 1}, got {labels[wrong][0]:g}")
     return labels.astype(np.int64)
+
+
+def _likelier(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Class 0 or 1, from the probabilities of class 1."""
+    if not ((probabilities >= 0) & (probabilities <= 1)).all():
+        raise ValueError(
+            "y_pred: a single column must hold classes, or probabilities from 0 to 1; of logits pass y_pred > 0"
+        )
+    return (probabilities > 0.5).astype(np.float64)
 
 
 def _weights(sample_weight: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.float64]:

@@ -6,7 +6,6 @@ checksum over all of it, header included, tells a damaged one.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
@@ -27,7 +26,12 @@ from fastnn.losses import Loss
 from fastnn.objective import Objective
 from fastnn.optimizers import Optimizer
 
-FORMAT = 1
+try:
+    import fcntl
+except ImportError:  # only POSIX systems have it
+    fcntl = None  # type: ignore[assignment]
+
+FORMAT = 2  # changes with the layout of what is written: other files are refused, and not half understood
 UNSIGNED = "0" * 64  # stands in the checksum's place while it is computed
 NETWORKS: dict[str, Any] = {}  # the classes "Network" and "Sequential": filled by the room above that defines them
 
@@ -71,8 +75,8 @@ def _open_beside(target: Path) -> tuple[Path, BinaryIO]:
     while True:
         beside = target.with_name(f".{target.name}.{os.urandom(4).hex()}.part")
         file = open(beside, "xb")  # noqa: SIM115 (the caller closes it)
-        with suppress(OSError):  # a file system may know no locks: then nothing is cleared on it either
-            fcntl.flock(file, fcntl.LOCK_EX)
+        with suppress(OSError):  # without locks nothing is cleared either
+            _lock(file, wait=True)
         if os.fstat(file.fileno()).st_nlink:
             return beside, file
         file.close()  # `_clear` found it in the moment before it was locked
@@ -84,8 +88,21 @@ def _clear(target: Path) -> None:
     for path in target.parent.iterdir():
         if name.fullmatch(path.name) and path.is_file() and not path.is_symlink():
             with suppress(OSError), open(path, "rb") as file:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _lock(file, wait=False)
                 path.unlink()
+
+
+def _lock(file: Any, *, wait: bool) -> None:
+    """Locks a file until it is closed.
+
+    Raises
+    ------
+    OSError
+        If somebody else has, or the file system or the operating system knows no such locks.
+    """
+    if fcntl is None:
+        raise OSError("this system has no flock")
+    fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
 
 
 def read(path: Any) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
@@ -96,7 +113,7 @@ def read(path: Any) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it is damaged, be it by a single bit, or something else than a file of fastnn.
+        If it is damaged, be it by a single bit, of another version's format, or something else than a file of fastnn.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import load
@@ -113,13 +130,16 @@ def read(path: Any) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         if "fastnn" not in metadata:
             raise ValueError("it holds no description of a network")
         description = json.loads(metadata["fastnn"])
-        if description["format"] != FORMAT:
-            raise ValueError(f"its format is {description['format']!r}, this version reads {FORMAT}")
         _check_signature(content, description["sha256"])
-        return load(content), description
+        if description["format"] == FORMAT:
+            return load(content), description
     except (SafetensorError, KeyError, ValueError, TypeError, RecursionError, AttributeError) as problem:
         reason = f"no entry {problem}" if isinstance(problem, KeyError) else str(problem)
         raise ValueError(f"{str(source)!r} is damaged or was not saved by fastnn: {reason}") from problem
+    raise ValueError(
+        f"{str(source)!r} was saved by another version, fastnn {description.get('fastnn')}, in format "
+        f"{description['format']!r}: version {__version__} reads format {FORMAT}"
+    )
 
 
 def _as_path(path: Any) -> Path:

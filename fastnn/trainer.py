@@ -150,9 +150,24 @@ class Trainer:
         return loss
 
     def gradients(self, x: Any, y: Any, sample_weight: Any = None) -> dict[str, NDArray[Any]]:
-        """The gradient of the loss on a batch by name of the parameter; frozen ones are left out. Changes nothing.
+        """The gradient of the loss on a batch. Changes nothing; dropout is as it would be in the next step.
 
-        Dropout is as it would be in the next step.
+        Parameters
+        ----------
+        x, y, sample_weight
+            As for `step`.
+
+        Returns
+        -------
+        Arrays of the parameters' shapes by their names, those of frozen layers left out: copies, before clipping and
+        without penalties.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If the arrays do not fit.
+        RuntimeError
+            If the network is being trained, by another thread or around this call.
         """
         stepper, block = self._stepper, self.network.block
         samples = stepper.samples(x, y, sample_weight)

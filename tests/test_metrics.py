@@ -103,6 +103,17 @@ def test_confusion_matrix():
     assert confusion_matrix([0], [0], 5).shape == (5, 5)
 
 
+def test_confusion_matrix_of_one_column_of_probabilities():
+    labels, scores = np.array([0, 1, 1, 0]), np.array([[0.2], [0.7], [0.4], [0.5]])
+    for n_classes in (None, 2):
+        np.testing.assert_array_equal(confusion_matrix(labels, scores, n_classes), [[2, 0], [1, 1]])
+    np.testing.assert_array_equal(confusion_matrix(labels, np.array([[0.0], [1.0], [1.0], [1.0]])), [[1, 1], [0, 2]])
+    np.testing.assert_array_equal(confusion_matrix([0, 0], [[0.1], [0.2]]), [[2, 0], [0, 0]])
+    for wrong in (-0.1, 1.5, np.nan):
+        with pytest.raises(ValueError, match=r"probabilities from 0 to 1; of logits pass y_pred > 0"):
+            confusion_matrix([0, 1], [[0.5], [wrong]])
+
+
 # ---- regression
 
 

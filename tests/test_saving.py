@@ -145,3 +145,21 @@ def test_saves_at_once_to_one_path(tmp_path: Path) -> None:
             done.result()
     fnn.load(tmp_path / "net")
     assert [path.name for path in tmp_path.iterdir()] == ["net"]
+
+
+def test_saving_without_file_locks(tmp_path: Path) -> None:
+    """Where there is no fcntl, files are written all the same, and what a killed save left stays."""
+    left = tmp_path / ".net.0123abcd.part"
+    left.write_bytes(b"half a file")
+    code = f"""
+import sys
+sys.modules["fcntl"] = None
+import fastnn as fnn
+net = fnn.Sequential([fnn.Dense(2)], input_shape=3, seed=5)
+for _ in range(2):
+    net.save({str(tmp_path / "net")!r})
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+    expected = fnn.Sequential([fnn.Dense(2)], input_shape=3, seed=5)
+    assert same_weights(fnn.load(tmp_path / "net"), expected)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [left.name, "net"]

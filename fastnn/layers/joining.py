@@ -10,6 +10,13 @@ from fastnn.program import FLOATS
 
 
 def as_wires(value: Any, what: str) -> list[Wire]:
+    """One wire or several as a list; `what` they are, for the message.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If something else is among them, or there is none.
+    """
     wires = list(value) if isinstance(value, (list, tuple)) else [value]
     for wire in wires:
         if not isinstance(wire, Wire):

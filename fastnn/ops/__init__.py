@@ -61,6 +61,11 @@ from fastnn.ops.shape import concatenate, flatten, reshape, transpose
 from fastnn.ops.softmax import log_softmax, softmax
 from fastnn.ops.update import accumulate, clip_scale, fill, update
 
+
+def __dir__() -> list[str]:
+    return __all__
+
+
 __all__ = [
     "ACTIVATIONS",
     "absolute",
