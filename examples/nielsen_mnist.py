@@ -117,15 +117,10 @@ def train_fastnn(setting: Setting, data: Any, seed: int) -> Result:
     return {"seed": seed, "test_errors": errors, **watch.read()}
 
 
-def train_torch(setting: Setting, data: Any, seed: int) -> Result:
-    """The same with PyTorch, as its own users write it: tensors in memory, rows picked by a permutation."""
-    import torch
+def torch_model(setting: Setting) -> Any:
+    """The network in PyTorch."""
     from torch import nn
 
-    torch.set_num_threads(fnn.get_num_threads())
-    torch.manual_seed(seed)
-    x, x_test, y_test = map(torch.from_numpy, (data.x_train, data.x_test, data.y_test))
-    watch, errors = Stopwatch(), []
     modules: list[Any] = []
     size = INPUTS
     for rate, units, activation in setting.layers:
@@ -135,14 +130,32 @@ def train_torch(setting: Setting, data: Any, seed: int) -> Result:
         modules += [nn.Dropout(rate)] if rate else []
         modules += [linear, *({"sigmoid": [nn.Sigmoid()], "relu": [nn.ReLU()]}.get(activation or "", []))]
         size = units
-    model = nn.Sequential(*modules)
+    return nn.Sequential(*modules)
+
+
+def torch_optimizer(setting: Setting, model: Any, steps: int) -> tuple[Any, Any]:
+    """Its optimizer, which leaves biases without a penalty, and the schedule of so many steps, if there is one."""
+    import torch
+
     weights = [parameter for parameter in model.parameters() if parameter.ndim > 1]
     biases = [parameter for parameter in model.parameters() if parameter.ndim == 1]
     groups = [{"params": weights, "weight_decay": setting.l2}, {"params": biases}]
     kind = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}[setting.optimizer]
     optimizer = kind(groups, lr=setting.rate, fused=True)
-    steps = setting.epochs * -(-len(x) // setting.batch)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps) if setting.cosine else None
+    return optimizer, torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps) if setting.cosine else None
+
+
+def train_torch(setting: Setting, data: Any, seed: int) -> Result:
+    """The same with PyTorch, as its own users write it: tensors in memory, rows picked by a permutation."""
+    import torch
+    from torch import nn
+
+    torch.set_num_threads(fnn.get_num_threads())
+    torch.manual_seed(seed)
+    x, x_test, y_test = map(torch.from_numpy, (data.x_train, data.x_test, data.y_test))
+    watch, errors = Stopwatch(), []
+    model = torch_model(setting)
+    optimizer, schedule = torch_optimizer(setting, model, setting.epochs * -(-len(x) // setting.batch))
     loss: Callable[..., Any] = {
         "quadratic": lambda output, target: 0.5 * (output - target).square().sum(1).mean(),
         "binary_cross_entropy": nn.functional.binary_cross_entropy_with_logits,

@@ -76,3 +76,9 @@ def test_symbols_are_still_keys() -> None:
 
     network(forward)
     assert seen[-1] == (True, False, True, True, 2)
+
+
+def test_dir_lists_the_operations_and_nothing_else() -> None:
+    assert dir(ops) == sorted(ops.__all__)
+    assert "relu" in dir(ops)
+    assert not any(isinstance(getattr(ops, name), type(ops)) for name in dir(ops))

@@ -47,33 +47,15 @@ def register_function(name: str, function: Function, slope: Slope | None = None,
     cost
         Nanoseconds an element on one thread.
     """
-
-    def codes(attributes: Attributes) -> tuple[int, ...]:
-        return (CODES[code(attributes) if code else name],)
-
-    def numbers(attributes: Attributes) -> tuple[float, ...]:
-        return (attributes[parameter],) if parameter else ()
-
-    def infer(inputs: Sequence[Spec | None], attributes: Attributes) -> Sequence[Spec]:
-        expect_floats(name, *inputs)
-        first, *others = (spec for spec in inputs if spec is not None)
-        if any(spec.shape != first.shape for spec in others):
-            raise ValueError(f"{name}_slope: both operands must have one shape, got {first.shape}, {others[0].shape}")
-        return [first]
-
-    def backward(node: Node, gradients: Sequence[Tensor]) -> Sequence[Tensor]:
-        if gradient is not None:
-            return [gradient(node, gradients[0])]
-        saved = node.outputs[0] if slope_of == "output" else node.inputs[0]
-        return [apply(f"{name}_slope", gradients[0], saved, **node.attributes)]
-
+    integers, numbers = _codes(name, code), _parameters(parameter)
+    slopes = _slope_rule(name, slope_of) if slope else None
     register(
         Operation(
             name,
-            infer=infer,
+            infer=_shape_rule(name),
             reference=lambda xp, inputs, attributes, run: [function(xp, inputs[0], attributes)],
-            gradient=backward if slope or gradient else None,
-            kernel=Kernel("unary", integers=codes, numbers=numbers),
+            gradient=slopes if gradient is None else lambda node, gradients: [gradient(node, gradients[0])],
+            kernel=Kernel("unary", integers=integers, numbers=numbers),
             epilogue=None if view else "forward",
             view=view,
             eager="broadcast",
@@ -84,11 +66,44 @@ def register_function(name: str, function: Function, slope: Slope | None = None,
         register(
             Operation(
                 f"{name}_slope",
-                infer=infer,
+                infer=_shape_rule(name),
                 reference=lambda xp, inputs, attributes, run: [slope(xp, inputs[0], inputs[1], attributes)],
-                kernel=Kernel("slope", integers=codes, numbers=numbers),
+                kernel=Kernel("slope", integers=integers, numbers=numbers),
                 epilogue="slope",
                 eager="broadcast",
                 cost=cost,
             )
         )
+
+
+def _shape_rule(name: str) -> Callable[[Sequence[Spec | None], Attributes], Sequence[Spec]]:
+    """One tensor's own shape, for the function and for its slope."""
+
+    def infer(inputs: Sequence[Spec | None], attributes: Attributes) -> Sequence[Spec]:
+        expect_floats(name, *inputs)
+        first, *others = (spec for spec in inputs if spec is not None)
+        if any(spec.shape != first.shape for spec in others):
+            raise ValueError(f"{name}_slope: both operands must have one shape, got {first.shape}, {others[0].shape}")
+        return [first]
+
+    return infer
+
+
+def _slope_rule(name: str, slope_of: str) -> Callable[[Node, Sequence[Tensor]], Sequence[Tensor]]:
+    """The gradient that needs what went in or came out: one more operation."""
+
+    def backward(node: Node, gradients: Sequence[Tensor]) -> Sequence[Tensor]:
+        saved = node.outputs[0] if slope_of == "output" else node.inputs[0]
+        return [apply(f"{name}_slope", gradients[0], saved, **node.attributes)]
+
+    return backward
+
+
+def _codes(name: str, code: Callable[[Attributes], str] | None) -> Callable[[Attributes], tuple[int, ...]]:
+    """The integer that the kernel takes: which function it is."""
+    return lambda attributes: (CODES[code(attributes) if code else name],)
+
+
+def _parameters(parameter: str | None) -> Callable[[Attributes], tuple[float, ...]]:
+    """The real numbers that the kernel takes."""
+    return lambda attributes: (attributes[parameter],) if parameter else ()
