@@ -129,6 +129,32 @@ def test_a_peer_of_another_version_is_no_yardstick() -> None:
     assert any("numpy" in change.yardsticks for change in changes)
 
 
+def test_a_disturbed_yardstick_has_no_say() -> None:
+    before = benchmark_results.document()
+    after = changed(before, lambda facts: scaled(facts, 20.0, "numpy"))
+    changes = compare.compare(record.parse(before), record.parse(after)).changes
+    (change,) = [each for each in changes if each.before.what == ROW and each.before.suite == "training step"
+                 and each.before.threads == 1]  # fmt: skip
+    assert len(change.yardsticks) >= 3
+    assert abs(change.slower) < 0.01
+
+
+def test_yardsticks_that_disagree_are_noise() -> None:
+    before = benchmark_results.document()
+
+    def apart(facts: Document) -> None:
+        scaled(facts, 1.5, "numpy")
+        scaled(facts, 0.6, "torch", "torch.compile")
+        scaled(facts, 2.0, "fastnn")
+
+    quiet, loud = (
+        compare.compare(record.parse(before), record.parse(changed(before, edit))).changes[0]
+        for edit in (lambda facts: scaled(facts, 2.0, "fastnn"), apart)
+    )
+    assert quiet.before.what == loud.before.what == ROW
+    assert loud.noise > quiet.noise + 0.2
+
+
 def test_rows_of_one_run_only_are_named(files: Callable[..., list[str]], capsys: pytest.CaptureFixture[str]) -> None:
     before, after = benchmark_results.document(), benchmark_results.document()
     gone, new = before["benchmarks"][0]["extra_info"], after["benchmarks"][1]["extra_info"]

@@ -1,20 +1,23 @@
 """What got slower or faster between two runs, and whether that is more than noise.
 
-Machines have moods, so times of two runs are not compared as they are. Each is first divided by its yardstick: the
-geometric mean of what the peers, and the arithmetic peak, took for the same work in the same run. Only peers of the
-same version in both runs take part in it.
+Machines have moods, so times of two runs are not compared as they are, but by yardsticks: the peers that have the same
+version in both runs, and the arithmetic peak. How much longer the same work took in the second run is divided by how
+much longer it took the median yardstick: the median, so that a yardstick that was itself disturbed has no say.
 """
 
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from fastnn.report.record import OURS, Row, Run, geometric_mean
+from fastnn.report.record import OURS, Row, Run
 from fastnn.report.words import count, percent, seconds
 
 PEAK = "peak"
+COVERAGE = 2.0  # standard errors: a run has many rows, and one in three lies beyond a single one
+SIGMA = 1.4826  # median absolute deviations in a standard deviation of normal errors
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,8 @@ class Change:
     slower
         Relative time after over before, minus 1: 0.1 is a tenth slower, negative is faster.
     noise
-        What `slower` may be by chance: the spreads of all times that went into it, added as independent errors.
+        What `slower` may be by chance: our spreads in both runs, what the yardsticks disagree about, and their own
+        spreads over the root of their number, added as independent errors, and twice that.
     """
 
     before: Row
@@ -101,21 +105,28 @@ def name(row: Row) -> str:
 
 
 def _change(before: Row, after: Row, same: set[str]) -> Change:
-    peers = [each for each in before.peers if each in after.peers and _package(each) in same]
-    peak = [PEAK] if before.peak and after.peak and before.flops and after.flops else []
-    relative, errors = [], []
-    for row in (before, after):
-        references = [row.peers[each].best for each in peers] + [row.flops / (row.peak or 1) for _ in peak]
-        relative.append(row.ours.best / (geometric_mean(references) if references else 1.0))
-        errors.append(row.ours.spread)
-        errors += [row.peers[each].spread / len(references) for each in peers]
-    noise = math.sqrt(sum(error**2 for error in errors))
-    return Change(before, after, (*peers, *peak), relative[1] / relative[0] - 1, noise)
+    yardsticks = [each for each in before.peers if each in after.peers and _packages(each) & same]
+    moods = [after.times[each].best / before.times[each].best for each in yardsticks]
+    spreads = [_both(before.times[each].spread, after.times[each].spread) for each in yardsticks]
+    if before.peak and after.peak and before.flops and after.flops:
+        yardsticks.append(PEAK)
+        moods.append(before.peak / after.peak)
+        spreads.append(0.0)
+    mood = statistics.median(moods) if moods else 1.0
+    scatter = SIGMA * statistics.median(abs(math.log(each / mood)) for each in moods) if moods else 0.0
+    theirs = statistics.median(spreads) / math.sqrt(len(spreads)) if spreads else 0.0
+    noise = COVERAGE * _both(before.ours.spread, after.ours.spread, scatter, theirs)
+    return Change(before, after, tuple(yardsticks), after.ours.best / before.ours.best / mood - 1, noise)
 
 
-def _package(contestant: str) -> str:
-    """Whose version it has: torch.compile is torch, jax scan is jax."""
-    return contestant.replace(".", " ").partition(" ")[0]
+def _both(*errors: float) -> float:
+    """Independent errors together."""
+    return math.sqrt(sum(error**2 for error in errors))
+
+
+def _packages(contestant: str) -> set[str]:
+    """Whose version it may have: torch.compile is torch, jax scan is jax, plain numpy is numpy."""
+    return set(contestant.replace(".", " ").split())
 
 
 def text(comparison: Comparison, threshold: float | None) -> str:

@@ -33,6 +33,7 @@ class Look:
 LOOKS = {
     OURS: Look(BLUE, "o", width=3.0),
     "numpy": Look(INK, "s"),
+    "plain numpy": Look(INK, "+", ":"),
     "torch": Look("#E69F00", "^"),
     "torch.compile": Look("#E69F00", "v", "--"),
     "torch cuda": Look("#E69F00", "^"),
