@@ -204,9 +204,10 @@ class Trainer:
             name, or a tuple, has one or None for each.
         metrics
             Names or functions (y_true, y_pred) -> number, for all outputs or by output in a dict; None takes the
-            losses' own, () none. Training metrics are those of the predictions made during the epoch, which are kept
-            until its end. Weights count in the library's metrics (a weighted mean), and in functions that take
-            `sample_weight`. A function is tried before the first epoch, so that it fails before anything is trained.
+            losses' own, () none. By name, accuracies know logits from probabilities, and several outputs of a binary
+            cross-entropy count one by one. Training metrics are those of the predictions made during the epoch, which
+            are kept until its end. Weights count in the library's metrics (a weighted mean), and in functions that take
+            `sample_weight`. All are tried before the first epoch, so that they fail before anything is trained.
         callbacks
             See `fastnn.callbacks`.
         shuffle

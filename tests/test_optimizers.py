@@ -8,24 +8,77 @@ from networks import both, same_weights
 
 import fastnn as fnn
 
-RATE, ALPHA, EPS, MOMENTUM, STEPS = 0.02, 0.9, 1e-6, 0.8, 20
+RATE, ALPHA, EPS, MOMENTUM, DECAY, STEPS = 0.02, 0.9, 1e-6, 0.8, 0.1, 20
+WEIGHTS = np.array([1, 1, 1, 1, 0])  # the last parameter is the bias, which has no penalty
+
+
+class Textbook:
+    """The rules in float64: each method takes the gradient and the weights, and returns what the rate is times."""
+
+    def __init__(self, size: int) -> None:
+        self.first, self.second, self.step = np.zeros(size), np.zeros(size), 0
+
+    def sgd(self, g: np.ndarray, w: np.ndarray) -> np.ndarray:
+        return g
+
+    def momentum(self, g: np.ndarray, w: np.ndarray) -> np.ndarray:
+        self.first = MOMENTUM * self.first + g
+        return self.first
+
+    def nesterov(self, g: np.ndarray, w: np.ndarray) -> np.ndarray:
+        return g + MOMENTUM * self.momentum(g, w)
+
+    def decayed(self, g: np.ndarray, w: np.ndarray) -> np.ndarray:
+        return self.momentum(g + DECAY * w * WEIGHTS, w)
+
+    def adagrad(self, g: np.ndarray, w: np.ndarray) -> np.ndarray:
+        self.second += g * g
+        return g / (np.sqrt(self.second) + EPS)
+
+    def rmsprop(self, g: np.ndarray, w: np.ndarray) -> np.ndarray:
+        self.second = ALPHA * self.second + (1 - ALPHA) * g * g
+        return g / (np.sqrt(self.second) + EPS)
+
+    def rmsprop_momentum(self, g: np.ndarray, w: np.ndarray) -> np.ndarray:
+        return self.momentum(self.rmsprop(g, w), w)
+
+    def adam(self, g: np.ndarray, w: np.ndarray) -> np.ndarray:
+        self.step += 1
+        self.first = 0.7 * self.first + 0.3 * g
+        self.second = 0.95 * self.second + 0.05 * g * g
+        return self.first / (1 - 0.7**self.step) / (np.sqrt(self.second / (1 - 0.95**self.step)) + EPS)
+
+    def adamw(self, g: np.ndarray, w: np.ndarray) -> np.ndarray:
+        return self.adam(g, w) + DECAY * w
+
+
+BETAS = {"beta1": 0.7, "beta2": 0.95, "eps": EPS}
+RULES = {
+    "sgd": fnn.SGD(RATE),
+    "momentum": fnn.SGD(RATE, momentum=MOMENTUM),
+    "nesterov": fnn.SGD(RATE, momentum=MOMENTUM, nesterov=True),
+    "decayed": fnn.SGD(RATE, momentum=MOMENTUM, l2=DECAY),
+    "adagrad": fnn.Adagrad(RATE, eps=EPS),
+    "rmsprop": fnn.RMSprop(RATE, alpha=ALPHA, eps=EPS),
+    "rmsprop_momentum": fnn.RMSprop(RATE, alpha=ALPHA, eps=EPS, momentum=MOMENTUM),
+    "adam": fnn.Adam(RATE, **BETAS),
+    "adamw": fnn.AdamW(RATE, weight_decay=DECAY, **BETAS),
+}
 
 
 @both
-@pytest.mark.parametrize("momentum", [0.0, MOMENTUM])
-def test_rmsprop_with_and_without_momentum(momentum: float, backend: str) -> None:
+@pytest.mark.parametrize("rule", RULES)
+def test_training_follows_the_textbook(rule: str, backend: str) -> None:
+    """Linear regression, whose gradient is known; each state of each parameter has a place of its own."""
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal((32, 4)), rng.standard_normal((32, 1))
     net = fnn.Sequential([fnn.Dense(1)], input_shape=4, dtype="float64", backend=backend)
     w = np.concatenate([each.ravel() for each in net.get_weights()])
     inputs = np.column_stack([x, np.ones(32)])
-    square, velocity = np.zeros(5), np.zeros(5)
-    trainer = fnn.Trainer(net, "mse", fnn.RMSprop(RATE, alpha=ALPHA, eps=EPS, momentum=momentum))
+    direction = getattr(Textbook(5), rule)
+    trainer = fnn.Trainer(net, "mse", RULES[rule])
     for _ in range(STEPS):
-        g = 2.0 / 32 * inputs.T @ (inputs @ w - y[:, 0])
-        square = ALPHA * square + (1 - ALPHA) * g * g
-        velocity = momentum * velocity + g / (np.sqrt(square) + EPS)
-        w -= RATE * velocity
+        w = w - RATE * direction(2.0 / 32 * inputs.T @ (inputs @ w - y[:, 0]), w)
         trainer.step(x, y)
     np.testing.assert_allclose(np.concatenate([each.ravel() for each in net.get_weights()]), w, rtol=1e-9)
 
