@@ -27,7 +27,7 @@ from fastnn.backends.array import array_module
 
 TEAM = pytest.StashKey[Team]()
 LEDGER = pytest.StashKey[Ledger]()
-PROFILES = {"quick": (12, 0.35), "full": (20, 4.0)}  # rounds at most, and seconds that a race takes about
+PROFILES = {"quick": (20, 0.4), "full": (40, 4.0)}  # rounds at most, and seconds that a race takes about
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -35,7 +35,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("fastnn's benchmarks")
     group.addoption("--profile", choices=PROFILES, default="full", help="how much is measured (default full)")
     group.addoption("--enforce-bars", action="store_true", help="a missed bar fails its test")
-    group.addoption("--rounds", type=int, help="rounds of each race at most (default: 12 quick, 20 full)")
+    group.addoption("--rounds", type=int, help="rounds of each race at most (default: 20 quick, 40 full)")
     group.addoption("--peers", help="comma-separated names of the peers that take part (default: all)")
     group.addoption("--peers-python", action="append", default=[], metavar="PYTHON",
                     help="an interpreter that has peers which this one lacks; also $FASTNN_PEERS_PYTHON")  # fmt: skip

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from bench.shapes import ElementwiseShape, NetworkShape, ProductShape, training_data
 
-TURN_SECONDS = 0.005
+TURN_SECONDS = 0.003
 SAMPLE = 1 << 20  # of a result with more elements only some are compared
 SAMPLE_STEP = 97  # every so many of them: no power of two, so that all lanes and places in a tile are among them
 
