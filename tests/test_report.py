@@ -328,7 +328,9 @@ def test_seconds_have_three_digits_and_a_fitting_unit(value: float, text: str) -
     assert words.seconds(value) == text
 
 
-@pytest.mark.parametrize("value, text", [(0.9651, "0.97×"), (9.999, "10.00×"), (12.34, "12.3×"), (1234.5, "1,230×")])
+@pytest.mark.parametrize(
+    "value, text", [(0.9651, "0.97×"), (9.999, "10.00×"), (12.34, "12.3×"), (1234.5, "1,230×"), (0.00123, "0.0012×")]
+)
 def test_ratios_have_two_digits_behind_the_point_near_one(value: float, text: str) -> None:
     assert words.times(value) == text
 

@@ -39,8 +39,10 @@ def seconds(value: float) -> str:
 
 
 def times(ratio: float) -> str:
-    """A ratio: 0.97×, 12.3×, 1,230×; two digits behind the point near 1, where they matter."""
-    return f"{ratio:.2f}×" if ratio < 10 else f"{digits(ratio)}×"
+    """A ratio: 0.97×, 12.3×, 1,230×, 0.012×; two digits behind the point near 1, where they matter."""
+    if 0.1 <= ratio < 10:
+        return f"{ratio:.2f}×"
+    return f"{digits(ratio, 3 if ratio > 1 else 2)}×"
 
 
 def percent(share: float) -> str:
