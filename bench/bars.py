@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bench.harness import words
 from bench.shapes import AGENT, DIGITS, NIELSEN, TINY, WIDE
 
 Row = Mapping[str, Any]
@@ -107,7 +108,7 @@ def summary_bars(rows: Sequence[Row]) -> list[Bar]:
             chosen = [row for row in rows if (row["suite"], row["dtype"], row["threads"]) == (suite, dtype, threads)]
             ratios = [ratio for ratio in (times_best(row, peers) for row in chosen) if ratio]
             if ratios:
-                what = f"{suite}, {dtype}, {_threads(threads)}: geometric mean over {len(ratios)} rows"
+                what = f"{suite}, {dtype}, {words(threads)}: geometric mean over {len(ratios)} rows"
                 found.append(Bar(f"{what}, times the best of {', '.join(peers)}", _mean(ratios), required, "x"))
     return [*found, *_more_threads(rows)]
 
@@ -130,11 +131,7 @@ def share_of_bandwidth(row: Row) -> float:
 
 
 def _name(row: Row) -> str:
-    return f"{row['what']}, {_threads(row['threads'])}"
-
-
-def _threads(n: int) -> str:
-    return f"{n} thread{'s' * (n != 1)}"
+    return f"{row['what']}, {words(row['threads'])}"
 
 
 def _mean(ratios: Sequence[float]) -> float:
