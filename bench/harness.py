@@ -45,7 +45,7 @@ from bench.timing import Turn, bind, cores
 
 PAUSE = 0.03  # seconds in which our own idle threads stop spinning and go to sleep
 LEAST_ROUNDS = 3
-THREADED_FLOPS = 1e8  # a unit with so many is worth all threads to anybody
+THREADED_FLOPS = 2e8  # a unit with so many is worth all threads to anybody
 
 
 @dataclass
