@@ -6,7 +6,7 @@ import io
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from fastnn._canvas import DPI, INK, PALE, SMALL, TEXT, TITLE
 from fastnn.report.record import OURS
@@ -87,9 +87,9 @@ def logarithmic(axis: Any, form: Callable[[float], str], *, base: float = 10.0, 
     axis.set_minor_formatter(NullFormatter())
 
 
-def grid(axes: Axes, axis: str = "both") -> None:
+def grid(axes: Axes, axis: Literal["both", "x", "y"] = "both") -> None:
     """Pale lines behind everything."""
-    axes.grid(axis=axis, color=PALE, linewidth=0.8)  # type: ignore[arg-type]
+    axes.grid(axis=axis, color=PALE, linewidth=0.8)
     axes.set_axisbelow(True)
 
 
@@ -133,9 +133,10 @@ def label_left(axes: Axes, ends: Sequence[tuple[float, float, str, str]]) -> Non
 
     To be called when the limits of the axes are final.
     """
-    axes.figure.draw_without_rendering()  # type: ignore[union-attr]  # lays out: the height is needed
+    figure: Any = axes.figure
+    figure.draw_without_rendering()  # lays out: the height is needed
     low, high = (math.log(limit) for limit in axes.get_ylim())
-    height = axes.get_window_extent().height * 72.0 / axes.figure.dpi  # points
+    height = axes.get_window_extent().height * 72.0 / figure.dpi  # points
     distance = 1.25 * SMALL / height * (high - low)
     for (x, y, text, colour), place in zip(ends, apart((math.log(end[1]) for end in ends), distance), strict=True):
         points = (place - math.log(y)) / (high - low) * height
