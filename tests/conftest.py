@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
+from pathlib import Path
 
 import pytest
 
 from fastnn import kernels
+
+sys.path.append(str(Path(__file__).parents[1]))  # for bench/; behind an installed fastnn, which is to be tested then
 
 # Reasons for which a test may be skipped; in CI (FASTNN_STRICT_SKIPS=1) any other skip is a failure. What
 # FASTNN_EXPECT names, such as "PyTorch", must be there: that it is missing is no reason then.
