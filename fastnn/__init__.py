@@ -8,6 +8,9 @@
 True
 """
 
+from types import ModuleType
+from typing import TYPE_CHECKING
+
 from fastnn import (
     callbacks,
     datasets,
@@ -16,7 +19,6 @@ from fastnn import (
     metrics,
     ops,
     optimizers,
-    plots,
     schedules,
 )
 from fastnn._version import __version__
@@ -38,6 +40,9 @@ from fastnn.optimizers import SGD, Adagrad, Adam, AdamW, RMSprop, Rosenblatt
 from fastnn.runtime import get_num_threads, set_num_threads, show_config
 from fastnn.sequential import Sequential
 from fastnn.trainer import History, Trainer
+
+if TYPE_CHECKING:
+    from fastnn import plots
 
 __all__ = [
     "SGD",
@@ -76,3 +81,12 @@ __all__ = [
     "set_num_threads",
     "show_config",
 ]
+
+
+def __getattr__(name: str) -> ModuleType:
+    """Plots are imported when they are asked for: most programs never do."""
+    if name == "plots":
+        from importlib import import_module
+
+        return import_module("fastnn.plots")
+    raise AttributeError(f"module 'fastnn' has no attribute {name!r}")

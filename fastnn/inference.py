@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,8 +11,10 @@ from fastnn.feed import as_input_arrays, count_rows
 from fastnn.graph.plan import Place, plan
 from fastnn.graph.tensor import Graph, Tensor, apply
 from fastnn.layers.base import ROWS
-from fastnn.profiling import Profile, profile
 from fastnn.program import Extent, Program
+
+if TYPE_CHECKING:
+    from fastnn.profiling import Profile
 
 PREDICT_ROWS = 256  # rows of one run: activations stay in the cache
 
@@ -68,6 +70,8 @@ class Predictor:
 
     def profile(self, x: Any) -> Profile:
         """Times every instruction of a run on these rows, at most PREDICT_ROWS; see `Network.profile`."""
+        from fastnn.profiling import profile  # not when fastnn is imported: few ask for it
+
         arrays = as_input_arrays(x, self.network.input_layers)
         n = min(count_rows(arrays), PREDICT_ROWS)
         bound = {f"output:y{i}": np.empty((n, *shape), self.network.dtype)

@@ -10,7 +10,7 @@ import copy
 import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -25,10 +25,12 @@ from fastnn.layers.joining import as_wires, name_layers, output_names, refuse_ot
 from fastnn.losses import BinaryCrossEntropy
 from fastnn.objective import Objective, find_objective
 from fastnn.parameters import ParameterBlock, match, shared_block
-from fastnn.profiling import Profile
 from fastnn.program import FLOATS
 from fastnn.summary import summarize
 from fastnn.trainer import History, Trainer
+
+if TYPE_CHECKING:
+    from fastnn.profiling import Profile
 
 
 class Network:

@@ -21,7 +21,6 @@ from fastnn.graph.explain import explain
 from fastnn.layers.base import Parameter
 from fastnn.losses import Loss
 from fastnn.objective import Objective, find_metrics, find_objective
-from fastnn.profiling import Profile, profile
 from fastnn.repeated import RepeatedStep, latest
 from fastnn.reporting import History
 from fastnn.step import Kind
@@ -29,6 +28,7 @@ from fastnn.stepper import Stepper
 
 if TYPE_CHECKING:
     from fastnn.network import Network
+    from fastnn.profiling import Profile
 
 
 class Trainer:
@@ -334,6 +334,8 @@ class Trainer:
 
     def profile(self, x: Any, y: Any, sample_weight: Any = None) -> Profile:
         """Times every instruction of a training step on this batch; see `Network.profile`. Changes nothing."""
+        from fastnn.profiling import profile  # not when fastnn is imported: few ask for it
+
         network, stepper = self.network, self._stepper
         samples = stepper.samples(x, y, sample_weight)
         title = f"training step, {samples.n} row{'s' * (samples.n > 1)}, {type(self.optimizer).__name__}"
