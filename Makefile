@@ -1,4 +1,5 @@
-# make demo | test | lint | bench | report | report-full | gpu | clean. Each sets up what it needs in .venv, with the python3 that it finds.
+# make demo | test | lint | bench | report | report-full | gpu | clean. Each sets up what it needs in .venv, with the
+# python3 that it finds.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin

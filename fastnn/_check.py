@@ -42,6 +42,19 @@ def whole(owner: str, name: str, value: Any, *, low: int) -> None:
         raise ValueError(f"{owner}: {name} must be at least {low}, got {value!r}")
 
 
+def seed(value: Any) -> int:
+    """A seed of random numbers as an integer.
+
+    Raises
+    ------
+    ValueError
+        If it is no whole number of at least 0.
+    """
+    if isinstance(value, bool) or not hasattr(value, "__index__") or int(value) < 0:
+        raise ValueError(f"seed must be an integer of at least 0, got {value!r}")
+    return int(value)
+
+
 def one_of(owner: str, name: str, value: Any, choices: tuple[str, ...]) -> None:
     """Refuses what is not one of the names in `choices`.
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastnn import ops, saving
+from fastnn import _check, ops, saving
 from fastnn.graph.explain import explain
 from fastnn.graph.tensor import Tensor
 from fastnn.inference import PREDICT_ROWS, Predictor, output_activations
@@ -67,7 +67,7 @@ class Network:
     def __init__(self, inputs: Wire | Sequence[Wire], outputs: Wire | Sequence[Wire], *, seed: int = 0,
                  dtype: str | None = None, backend: str | None = None) -> None:  # fmt: skip
         dtype = None if dtype is None else _float_name(dtype)
-        self.seed = _seed(seed)
+        self.seed = _check.seed(seed)
         self.inputs = as_wires(inputs, "inputs")
         self.outputs = as_wires(outputs, "outputs")
         self._order = topological(self.inputs, self.outputs)
@@ -494,9 +494,3 @@ def _float_name(dtype: Any) -> str:
         if dtype in (name, np.dtype(name), np.dtype(name).type):
             return name
     raise ValueError(f"dtype must be 'float32' or 'float64', got {dtype!r}")
-
-
-def _seed(seed: Any) -> int:
-    if isinstance(seed, bool) or not hasattr(seed, "__index__") or int(seed) < 0:
-        raise ValueError(f"seed must be an integer of at least 0, got {seed!r}")
-    return int(seed)

@@ -29,6 +29,16 @@ def run(graph: Graph, wanted: Tensor, values: dict[str, Array], sizes: dict[str,
     return result
 
 
+def assert_gradient(graph: Graph, value: Tensor, gradient: Tensor | None, values: dict[str, Array], name: str,
+                    backend: str, least: float) -> None:  # fmt: skip
+    """Compares a gradient by the input `name` with central differences, some of which must reach `least`."""
+    assert gradient is not None
+    got = run(graph, gradient, values, backend=backend)
+    want = central_differences(graph, value, values, name)
+    assert np.abs(want).max() > least
+    np.testing.assert_allclose(got, want, rtol=0, atol=1e-6 * np.abs(want).max())
+
+
 def central_differences(graph: Graph, value: Tensor, values: dict[str, Array], name: str, step: float = 1e-6) -> Array:
     """Derivative of a float64 value by the input `name`, from values of the native backend."""
     found = np.zeros(values[name].shape)

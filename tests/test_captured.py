@@ -91,6 +91,13 @@ def test_faults_show_at_the_end_of_the_run(queued: None) -> None:
     with pytest.raises(StepError, match="label is outside"):
         runner.run(table, wrong)
     runner.run(table, samples.bound())  # the flag is down again
+    table[1, runner.program.slots.index("rows")] = 10
+    first = wrong["input:y0"]
+    first[:10] = labels[:10]  # only the first step, of another size than the last, meets a wrong one
+    assert (first[10:] == 7).any()
+    with pytest.raises(StepError, match="label is outside"):
+        runner.run(table, wrong)
+    runner.run(table, samples.bound())
 
 
 @pytest.mark.skipif("cupy" in BACKENDS, reason="there is a GPU")

@@ -22,9 +22,10 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,20 @@ PEERS = [
     Peer("mkl", "bench.peers.mkl", ("mkl",)),
     Peer("numba", "bench.peers.numba", ("numba",)),
 ]
+Result = TypeVar("Result")
+
+
+def repeated(call: Callable[[], object], result: Result) -> Callable[[int], Result]:
+    """A function of `times` that makes the call so often and returns what the calls write to."""
+
+    def run(times: int) -> Result:
+        for _ in range(times):
+            call()
+        return result
+
+    return run
+
+
 ROOT = Path(__file__).resolve().parents[2]
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import fastnn as fnn
+from bench.peers import repeated
 from bench.shapes import Data, ElementwiseShape, NetworkShape, ProductShape
 from fastnn import backends
 from fastnn.epochs import epoch_order
@@ -71,14 +72,7 @@ RULES: dict[str, Mapping[str, float]] = {
 
 def elementwise(shape: ElementwiseShape, arrays: list[Array]) -> Callable[[int], list[Array]]:
     """The operation into the same arrays, each a call from Python."""
-    call, results = _operation(shape, arrays)
-
-    def run(times: int) -> list[Array]:
-        for _ in range(times):
-            call()
-        return results
-
-    return run
+    return repeated(*_operation(shape, arrays))
 
 
 def _operation(shape: ElementwiseShape, arrays: list[Array]) -> tuple[Callable[[], object], list[Array]]:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.peers import repeated
 from bench.shapes import ProductShape
 
 ROW_MAJOR, PLAIN, TRANSPOSED = 101, 111, 112
@@ -49,10 +50,4 @@ def product(shape: ProductShape, a: NDArray[Any], b: NDArray[Any]) -> Callable[[
         _mkl.cblas_dgemm if double else _mkl.cblas_sgemm,
         *map(integer, (ROW_MAJOR, *turned, shape.m, shape.n, shape.k)), real(1.0), *left, *right, real(0.0), *result,
     )  # fmt: skip
-
-    def run(times: int) -> NDArray[Any]:
-        for _ in range(times):
-            call()
-        return operands[2]
-
-    return run
+    return repeated(call, operands[2])

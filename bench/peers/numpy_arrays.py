@@ -17,6 +17,7 @@ try:
 except ImportError:  # NumPy itself has none
     erf = None
 
+from bench.peers import repeated
 from bench.shapes import ElementwiseShape
 
 Array = NDArray[Any]
@@ -311,14 +312,7 @@ def in_blocks(function: Callable[..., None], arrays: Sequence[Array], *, scratch
 
 def elementwise(shape: ElementwiseShape, arrays: list[Array]) -> Callable[[int], list[Array]]:
     """The operation, into the same arrays each time."""
-    call, results = _operation(shape, arrays)
-
-    def run(times: int) -> list[Array]:
-        for _ in range(times):
-            call()
-        return results
-
-    return run
+    return repeated(*_operation(shape, arrays))
 
 
 def _operation(shape: ElementwiseShape, arrays: list[Array]) -> tuple[Callable[[], object], list[Array]]:

@@ -125,7 +125,10 @@ class ArrayRunner:
     def _read(self, row: NDArray[np.float64]) -> tuple[RunRow, dict[Extent, int]]:
         """A row of the run table by name, and the extents in it."""
         run = RunRow(zip(self.program.slots, row.tolist(), strict=True))
-        return run, {extent: int(run[extent.name]) for extent in self.program.extents}
+        return run, self._extents(run)
+
+    def _extents(self, run: RunRow) -> dict[Extent, int]:
+        return {extent: int(run[extent.name]) for extent in self.program.extents}
 
     def _commit(
         self, blocks: Mapping[str, Any], extents: Mapping[Extent, int], run: RunRow,

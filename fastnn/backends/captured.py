@@ -40,8 +40,9 @@ class DeviceRow(RunRow):
 
     def refuse(self, condition: Any, message: str) -> None:
         """Notes it; see `CapturedRunner.run`."""
-        flag = self.faults.setdefault(message, self._xp.zeros((), bool))
-        flag |= condition
+        if message not in self.faults:
+            self.faults[message] = self._xp.zeros((), bool)
+        self.faults[message] |= condition
 
     def rows_at(self, xp: ModuleType, slot: str, n: int, total: int) -> Any:
         """The numbers of the rows: where they begin is not known yet."""
@@ -79,7 +80,6 @@ class CapturedRunner(ArrayRunner):
         with self._alone, self._queue():
             blocks = self._bind(arrays)
             rows = self.xp.asarray(table)
-            key: Key = ()
             try:
                 for step, line in enumerate(table):
                     key = self._key(line, blocks)
@@ -94,11 +94,17 @@ class CapturedRunner(ArrayRunner):
             for name, array in arrays.items():
                 if name.startswith("output:") and blocks[name] is not array:
                     array[...] = self._to_host(blocks[name])
-            for message, flag in self._rows[key].faults.items() if key else ():
-                if bool(flag):
-                    flag[...] = False
-                    raise StepError(message, launched)
+            self._raise_faults(launched)
         return launched
+
+    def _raise_faults(self, launched: int) -> None:
+        """Looks at the flags of all kinds of steps, and takes them down."""
+        flags = [(message, flag) for row in self._rows.values() for message, flag in row.faults.items()]
+        raised = [message for message, flag in flags if bool(flag)]
+        for _, flag in flags if raised else ():
+            flag[...] = False
+        if raised:
+            raise StepError(raised[0], launched)
 
     def _step(self, key: Key, blocks: Mapping[str, Any]) -> None:
         """The first time command by command; the second time the commands are written down; then the graph."""
@@ -132,17 +138,21 @@ class CapturedRunner(ArrayRunner):
         return graph
 
     def _commands(self, key: Key, blocks: Mapping[str, Any]) -> None:
-        extents = {extent: dict(key[0])[extent.name] for extent in self.program.extents}
+        row = self._rows[key]
+        extents = self._extents(row)
         pool = self._cuda.using_allocator(self._pool.malloc) if self._cuda is not None else contextlib.nullcontext()
         with pool:
             for instruction in self.program.instructions:
-                self._execute(instruction, blocks, extents, self._rows[key])
+                self._execute(instruction, blocks, extents, row)
 
     def _key(self, line: NDArray[np.float64], blocks: Mapping[str, Any]) -> Key:
         """What a graph is good for: sizes, and the addresses of the caller's arrays."""
-        sizes = tuple((extent.name, int(line[column])) for column, extent in enumerate(self.program.extents))
         places = tuple(_address(block) for name, block in blocks.items() if name.startswith(("input:", "output:")))
-        return sizes, places
+        return self._sizes(line), places
+
+    def _sizes(self, line: NDArray[np.float64]) -> tuple[tuple[str, int], ...]:
+        """The extents by name: the run table's first columns."""
+        return tuple((extent.name, int(line[column])) for column, extent in enumerate(self.program.extents))
 
     def _bind(self, arrays: Mapping[str, Any]) -> dict[str, Any]:
         return {
@@ -155,16 +165,17 @@ class CapturedRunner(ArrayRunner):
         """An array of the host's in device memory, in the same place each time: a graph knows addresses."""
         if self.xp is np or not isinstance(array, np.ndarray):
             return array
-        place = self._places.setdefault((name, array.shape), self.xp.empty(array.shape, array.dtype))
+        key = name, array.shape
+        if key not in self._places:
+            self._places[key] = self.xp.empty(array.shape, array.dtype)
         if name.startswith("input:"):
-            place.set(np.ascontiguousarray(array))
-        return place
+            self._places[key].set(np.ascontiguousarray(array))
+        return self._places[key]
 
     def _read(self, row: NDArray[np.float64]) -> tuple[RunRow, dict[Extent, int]]:
         self._row[...] = self.xp.asarray(row)
-        sizes = {extent.name: int(row[column]) for column, extent in enumerate(self.program.extents)}
-        extents = {extent: sizes[extent.name] for extent in self.program.extents}
-        return DeviceRow(self.xp, self._row, self.program.slots, sizes), extents
+        run = DeviceRow(self.xp, self._row, self.program.slots, dict(self._sizes(row)))
+        return run, self._extents(run)
 
     @contextlib.contextmanager
     def _queue(self) -> Iterator[None]:
