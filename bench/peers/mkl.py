@@ -41,13 +41,13 @@ def set_threads(n: int) -> None:
 def product(shape: ProductShape, a: NDArray[Any], b: NDArray[Any]) -> Callable[[int], NDArray[Any]]:
     """C = a b, into the same array each time."""
     c = np.empty((shape.m, shape.n), shape.dtype)
-    operands = a, b, c  # MKL knows only their addresses: somebody has to keep them
     double = shape.dtype == "float64"
     real, integer = (ctypes.c_double if double else ctypes.c_float), ctypes.c_int
     turned = (TRANSPOSED if each else PLAIN for each in (shape.transpose_a, shape.transpose_b))
-    left, right, result = ((ctypes.c_void_p(each.ctypes.data), integer(each.shape[1])) for each in operands)
+    # MKL knows only addresses; what data_as gives keeps its array alive.
+    left, right, result = ((each.ctypes.data_as(ctypes.c_void_p), integer(each.shape[1])) for each in (a, b, c))
     call = partial(
         _mkl.cblas_dgemm if double else _mkl.cblas_sgemm,
         *map(integer, (ROW_MAJOR, *turned, shape.m, shape.n, shape.k)), real(1.0), *left, *right, real(0.0), *result,
     )  # fmt: skip
-    return repeated(call, operands[2])
+    return repeated(call, c)

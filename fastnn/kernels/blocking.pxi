@@ -190,23 +190,13 @@ cdef void one_block(const Product *p, real *slivers, real *copy) noexcept nogil:
 cdef void few_rows(const Product *p) noexcept nogil:
     """A product of few rows and whole vectors of b's contiguous columns, which are turned on the way."""
     cdef Tile t
-    cdef int64_t step = 0
-    t.a_row = p.a.row
-    t.a_step = p.a.column
-    t.c_row = p.sum.row
+    t.a, t.a_row, t.a_step = p.a.data, p.a.row, p.a.column
+    t.b, t.k = p.b.data, p.k
+    t.c, t.c_row = p.sum.data, p.sum.row
     t.start = p.start.data
-    t.add = False
     if p.start.data != NULL and p.start.data != p.sum.data:
         read_block(p.sum.data, p.sum.row, p.start.data, p.start.row, p.start.column, p.m, p.n)
-    while step == 0 or step < p.k:
-        t.k = chain_length(p.k - step)
-        t.a = p.a.data + step * p.a.column
-        t.b = p.b.data + step
-        t.c = p.sum.data
-        run_turned(<int> p.m, &t, p.n, p.b.column)
-        t.start = NULL
-        t.add = True
-        step += KCHAIN
+    run_turned(<int> p.m, &t, p.n, p.b.column)
     if p.epilogue != NO_EPILOGUE:
         finish(p, 0, p.m)
 

@@ -41,7 +41,7 @@
 #define NR (NV * VL)                  /* columns of a tile */
 #define TILE_VECTORS 8                /* vectors of the widest tile, which has one row */
 #define TURNED_ROWS 3                 /* up to so many rows, b's contiguous columns are turned on the way ... */
-#define TURNED_GROUPS (VL >= 8 ? 2 : 4) /* ... in this many vectors side by side */
+#define TURNED_GROUPS (64 / VBYTES)    /* ... in this many vectors side by side */
 
 /* How much of a product's operands is copied, and when. Sizes are numbers.                                        */
 #define BLOCK_REALS (1048576 / (REAL_BITS / 8)) /* a block of b: shared by all rows, from the second-level cache */

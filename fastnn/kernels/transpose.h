@@ -52,6 +52,23 @@
 #define ZIP_HIGH(a, b) SHUFFLE(a, b, 1, 3)
 #endif
 
+/* Within each lane, x[i][j] of each LANE vectors becomes x[j][i]. */
+VINLINE void turn_lanes(vf x[VL]) {
+    for (int i = 0; i < VL; i += LANE) {
+        vf low = ZIP_LOW(x[i], x[i + 1]), high = ZIP_HIGH(x[i], x[i + 1]);
+#if REAL_BITS == 64
+        x[i] = low;
+        x[i + 1] = high;
+#else
+        vf low2 = ZIP_LOW(x[i + 2], x[i + 3]), high2 = ZIP_HIGH(x[i + 2], x[i + 3]);
+        x[i] = PAIR_LOW(low, low2);
+        x[i + 1] = PAIR_HIGH(low, low2);
+        x[i + 2] = PAIR_LOW(high, high2);
+        x[i + 3] = PAIR_HIGH(high, high2);
+#endif
+    }
+}
+
 /* x[i][j] becomes x[j][i]. */
 VINLINE void vtranspose(vf x[VL]) {
     vf y[VL];
@@ -72,27 +89,48 @@ VINLINE void vtranspose(vf x[VL]) {
 #else
     for (int i = 0; i < VL; i++) y[i] = x[i];
 #endif
-    for (int i = 0; i < VL; i += LANE) {
-        vf low = ZIP_LOW(y[i], y[i + 1]), high = ZIP_HIGH(y[i], y[i + 1]);
-#if REAL_BITS == 64
-        x[i] = low;
-        x[i + 1] = high;
-#else
-        vf low2 = ZIP_LOW(y[i + 2], y[i + 3]), high2 = ZIP_HIGH(y[i + 2], y[i + 3]);
-        x[i] = PAIR_LOW(low, low2);
-        x[i + 1] = PAIR_HIGH(low, low2);
-        x[i + 2] = PAIR_LOW(high, high2);
-        x[i + 3] = PAIR_HIGH(high, high2);
+    turn_lanes(y);
+    for (int i = 0; i < VL; i++) x[i] = y[i];
+}
+
+/* A vector whose lanes lie `apart` numbers from each other. Lanes are moved by loads, which a shuffle would cost more. */
+VINLINE vf vload_lanes(const real *p, int64_t apart) {
+#if LEVEL == 4 && REAL_BITS == 64
+    vf x = _mm512_castpd128_pd512(_mm_loadu_pd(p));
+    x = _mm512_mask_broadcast_f64x2(x, 0x0c, _mm_loadu_pd(p + apart));
+    x = _mm512_mask_broadcast_f64x2(x, 0x30, _mm_loadu_pd(p + 2 * apart));
+    return _mm512_mask_broadcast_f64x2(x, 0xc0, _mm_loadu_pd(p + 3 * apart));
+#elif LEVEL == 4
+    vf x = _mm512_castps128_ps512(_mm_loadu_ps(p));
+    x = _mm512_mask_broadcast_f32x4(x, 0x00f0, _mm_loadu_ps(p + apart));
+    x = _mm512_mask_broadcast_f32x4(x, 0x0f00, _mm_loadu_ps(p + 2 * apart));
+    return _mm512_mask_broadcast_f32x4(x, 0xf000, _mm_loadu_ps(p + 3 * apart));
+#elif LEVEL == 3 && REAL_BITS == 64
+    return _mm256_insertf128_pd(_mm256_castpd128_pd256(_mm_loadu_pd(p)), _mm_loadu_pd(p + apart), 1);
+#elif LEVEL == 3
+    return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(p)), _mm_loadu_ps(p + apart), 1);
+#else /* one lane */
+    return vload(p);
 #endif
+}
+
+/* x[i][j] = p[j * row + i]. All parts of a row are read one after the other: where rows lie 4096 bytes apart, they
+ * share so few places in the cache that none stays there for long.                                                 */
+VINLINE void vload_turned(vf x[VL], const real *p, int64_t row) {
+    for (int i = 0; i < LANE; i++) {
+        for (int part = 0; part < VL / LANE; part++) x[part * LANE + i] = vload_lanes(p + part * LANE, LANE * row);
+        p += row;
+        forget_origin(p);
     }
+    __asm__ volatile("" ::: "memory"); /* the compiler would read them part by part */
+    turn_lanes(x);
 }
 
 /* A whole square from memory to memory: to[i, j] = x[j, i], rows contiguous in both. Never inlined: among the loops of
  * its callers the compiler runs out of registers.                                                                 */
 static __attribute__((noinline)) void transpose_square(real *to, int64_t to_row, const real *x, int64_t x_row) {
     vf square[VL];
-    for (int i = 0; i < VL; i++) square[i] = vload(x + i * x_row);
-    vtranspose(square);
+    vload_turned(square, x, x_row);
     for (int i = 0; i < VL; i++) vstore(to + i * to_row, square[i]);
 }
 
