@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -17,7 +18,9 @@ import pytest
 import threadpoolctl
 
 import fastnn as fnn
-from fastnn import runtime
+from fastnn import backends, runtime
+from fastnn.graph.plan import Place, plan
+from fastnn.graph.tensor import Graph
 from fastnn.kernels import executor
 
 needs_openmp = pytest.mark.skipif(not executor.HAS_OPENMP, reason="built without OpenMP")
@@ -269,6 +272,34 @@ def test_idle_threads_sleep() -> None:
     wide_trainer().fit(*wide_data(), epochs=2, batch_size=256)
     time.sleep(0.05)
     assert cpu_seconds(lambda: time.sleep(0.5)) < 0.1
+
+
+@pytest.mark.parametrize("threads", [2, 4])
+def test_who_waits_long_for_another_thread_sleeps(threads: int) -> None:
+    """A signal's handler holds up the first thread in the middle of a run: the others wait, and burn no time."""
+    fnn.set_num_threads(threads)
+    with Graph("float32") as graph:
+        c = fnn.ops.matmul(graph.input("a", (256, 256)), graph.input("b", (256, 256)))
+    runner = backends.get("native").prepare(plan(graph, {"c": c}, {c: Place("output:c")}), "float32", {})
+    a, b = np.random.default_rng(0).standard_normal((2, 256, 256), np.float32)
+    arrays = {"input:a": a, "input:b": b, "output:c": np.empty((256, 256), np.float32)}
+    done, moments, spent = np.zeros(1, np.int64), [], []
+
+    def hold_up(*_: object) -> None:
+        moments.append(int(done[0]))
+        spent.append(cpu_seconds(lambda: time.sleep(0.3)))
+
+    before = signal.signal(signal.SIGALRM, hold_up)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.01)
+        runner.run(np.zeros((4000, 0)), arrays, done)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert 0 < moments[0] < 4000
+    assert spent[0] < 0.06
+    assert done[0] == 4000
+    assert arrays["output:c"].tobytes() == fnn.ops.matmul(a, b).tobytes()
 
 
 def test_denormals_are_left_alone() -> None:

@@ -4,7 +4,7 @@ The kernels themselves live in the level modules and arrive here as addresses. E
 happens before and after a run; inside, no interpreter, no allocation and no lock.
 """
 
-from libc.stdint cimport int64_t, uintptr_t
+from libc.stdint cimport int64_t, uint32_t, uintptr_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 from posix.unistd cimport getpid
@@ -28,11 +28,16 @@ cdef extern from "openmp.h":
     int omp_get_max_threads() noexcept nogil
     int omp_get_thread_num() noexcept nogil
     int omp_get_num_threads() noexcept nogil
-    void team_barrier() noexcept nogil
+    int omp_get_num_procs() noexcept nogil
     int shared_read(const int *word) noexcept nogil
     void shared_write(int *word, int value) noexcept nogil
     int shared_add(int *word, int value) noexcept nogil
     double seconds_now() noexcept nogil
+
+cdef extern from "barrier.h":
+    ctypedef struct Barrier:
+        pass
+    void team_barrier(Barrier *barrier, uint32_t n, bint crowded) noexcept nogil
 
 HAS_OPENMP = bool(FASTNN_HAS_OPENMP)
 
@@ -42,6 +47,11 @@ cdef dict TYPE_CODES = {
     np.dtype(np.float32): TYPE_FLOAT32, np.dtype(np.float64): TYPE_FLOAT64, np.dtype(np.int32): TYPE_INT32,
     np.dtype(np.int64): TYPE_INT64, np.dtype(np.uint8): TYPE_UINT8,
 }
+
+
+cdef inline char *aligned(char *memory, size_t boundary) noexcept:
+    """The first address from there on that is a multiple of the boundary."""
+    return memory + (boundary - <uintptr_t> memory % boundary) % boundary
 
 
 cdef inline int type_code(cnp.ndarray array) except -1:
@@ -110,8 +120,7 @@ def call(size_t kernel, tuple operands, int n_outputs, tuple integers=(), tuple 
     """
     cdef Instruction instruction
     cdef int i, count = len(operands), team
-    cdef char *start
-    cdef Py_ssize_t skipped
+    cdef char *end
     if count > MAX_OPERANDS:
         raise ValueError(f"an instruction has room for {MAX_OPERANDS} operands, got {count}")
     instruction.kernel = <Kernel> <void *> kernel
@@ -131,10 +140,9 @@ def call(size_t kernel, tuple operands, int n_outputs, tuple integers=(), tuple 
     instruction.scratch = NULL
     instruction.scratch_size = 0
     if scratch is not None:
-        start = cnp.PyArray_BYTES(scratch)
-        skipped = (64 - <uintptr_t> start % 64) % 64
-        instruction.scratch = start + skipped
-        instruction.scratch_size = (scratch.shape[0] - skipped) // team // 64 * 64
+        instruction.scratch = aligned(cnp.PyArray_BYTES(scratch), 64)
+        end = cnp.PyArray_BYTES(scratch) + scratch.shape[0]
+        instruction.scratch_size = (end - instruction.scratch) // team // 64 * 64
     instruction.work = work
     return run_instruction(&instruction, team)
 
@@ -198,7 +206,7 @@ cdef class Executor:
     cdef Plan plan
     cdef list blocks, bound, scratch_sizes, bound_places
     cdef int64_t most_scratch  # of an instruction, for one thread
-    cdef object scratch
+    cdef object scratch, barrier
 
     def __cinit__(self):
         memset(&self.plan, 0, sizeof(Plan))
@@ -263,6 +271,8 @@ cdef class Executor:
                     self.bound_places[block].append((i, j))
                 else:
                     operand.data = cnp.PyArray_BYTES(self.blocks[block]) + <Py_ssize_t> offset
+        self.barrier = np.zeros(sizeof(Barrier) + 128, np.uint8)
+        plan.barrier = <Barrier *> aligned(cnp.PyArray_BYTES(self.barrier), 128)
         self.most_scratch = (max(self.scratch_sizes, default=0) + 63) // 64 * 64
         plan.extents = <Place *> calloc(max(len(places), 1), sizeof(Place))
         if not plan.extents:
@@ -337,6 +347,7 @@ cdef class Executor:
             bind_extents(plan, rows)
             if plan.largest_team > 1:
                 mark_threads_used()
+                plan.crowded = plan.largest_team > omp_get_num_procs()
             if seconds != NULL:
                 with nogil:
                     status = run_timed(plan, rows, n_steps, counter, seconds)
@@ -365,8 +376,7 @@ cdef class Executor:
             return
         if self.scratch is None or self.scratch.size < most * n_threads + 64:
             self.scratch = np.empty(most * n_threads + 64, np.uint8)
-        start = cnp.PyArray_BYTES(self.scratch)
-        start += (64 - <uintptr_t> start % 64) % 64
+        start = aligned(cnp.PyArray_BYTES(self.scratch), 64)
         for i in range(self.plan.n):
             self.plan.instructions[i].scratch = start if self.scratch_sizes[i] else NULL
             self.plan.instructions[i].scratch_size = most

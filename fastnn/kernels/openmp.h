@@ -7,15 +7,12 @@
 #ifdef _OPENMP
 #include <omp.h>
 #define FASTNN_HAS_OPENMP 1
-static void team_barrier(void) {
-#pragma omp barrier
-}
 #else
 #define FASTNN_HAS_OPENMP 0
 static int omp_get_max_threads(void) { return 1; }
 static int omp_get_thread_num(void) { return 0; }
 static int omp_get_num_threads(void) { return 1; }
-static void team_barrier(void) {}
+static int omp_get_num_procs(void) { return 1; }
 #endif
 
 /* By this name threadpoolctl knows the library: see fastnn/runtime.py. */

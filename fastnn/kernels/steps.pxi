@@ -21,6 +21,8 @@ cdef struct Plan:
     double *row                # this step's row of the run table
     int n_slots
     int member_limit           # threads this run may use
+    Barrier *barrier           # where they meet
+    bint crowded               # more threads than processors
     int status[2]              # by parity of the barrier: see `meet`
     double last_poll
 
@@ -157,49 +159,56 @@ cdef double clock_cost() noexcept nogil:
     return best
 
 
-cdef inline int meet(Plan *plan, int *parity) noexcept nogil:
+cdef struct Member:
+    # A thread of a team.
+    int thread, members
+    int parity                 # of the number of meetings so far
+
+
+cdef inline int meet(Plan *plan, Member *member) noexcept nogil:
     """Waits for all threads and tells each the same status.
 
     A thread that fails writes into the word of the present parity; after the barrier everybody reads that word, while
     later failures go to the other one: no thread can leave on news that another has missed.
     """
-    cdef int now = parity[0]
-    team_barrier()
-    parity[0] = 1 - now
+    cdef int now = member.parity
+    team_barrier(plan.barrier, member.members, plan.crowded)
+    member.parity = 1 - now
     return shared_read(&plan.status[now])
 
 
 cdef void run_member(Plan *plan, double *table, int64_t n_steps, int64_t *done) noexcept nogil:
     """One thread's part of all steps. OpenMP may give fewer threads than were asked for (OMP_THREAD_LIMIT)."""
-    cdef int thread = omp_get_thread_num(), members = omp_get_num_threads(), parity = 0, status, team, i
+    cdef Member own = Member(omp_get_thread_num(), omp_get_num_threads(), 0)
+    cdef int status, team, i
     cdef int64_t step
     cdef double work = 0.0
     cdef double *row
     cdef Instruction *instruction
     for step in range(n_steps):
         row = table + step * plan.n_slots
-        if thread == 0:
+        if own.thread == 0:
             if not same_extents(plan, row):
                 bind_extents(plan, row)
             memcpy(plan.row, row, plan.n_slots * sizeof(double))
-        if meet(plan, &parity) != KERNEL_OK:
+        if meet(plan, &own) != KERNEL_OK:
             return
         for i in range(plan.n):
             instruction = &plan.instructions[i]
-            if instruction.barrier and meet(plan, &parity) != KERNEL_OK:
+            if instruction.barrier and meet(plan, &own) != KERNEL_OK:
                 return
-            if thread == 0 and i < plan.commit and shared_read(&plan.status[parity]) == KERNEL_OK:
+            if own.thread == 0 and i < plan.commit and shared_read(&plan.status[own.parity]) == KERNEL_OK:
                 status = poll(plan, &work, instruction.work)
                 if status != KERNEL_OK:
-                    shared_write(&plan.status[parity], status)
-            team = min(plan.team[i], members)
-            if thread < team:
-                status = instruction.kernel(instruction, thread, team)
+                    shared_write(&plan.status[own.parity], status)
+            team = min(plan.team[i], own.members)
+            if own.thread < team:
+                status = instruction.kernel(instruction, own.thread, team)
                 if status != KERNEL_OK:
-                    shared_write(&plan.status[parity], status)
-        if meet(plan, &parity) != KERNEL_OK:
+                    shared_write(&plan.status[own.parity], status)
+        if meet(plan, &own) != KERNEL_OK:
             return
-        if thread == 0:
+        if own.thread == 0:
             memcpy(row, plan.row, plan.n_slots * sizeof(double))
             done[0] += 1
 
