@@ -21,12 +21,20 @@ def lines(text: str, operation: str) -> list[str]:
 
 def test_what_is_changed_in_place_keeps_its_name() -> None:
     text = fnn.Trainer(network(), "mse", fnn.SGD(0.1)).explain()
-    biases = "dense_1.bias and out.bias"
-    (update,) = lines(text, "update_sgd")
-    assert update.startswith(f"gradient of {biases} (32), {biases} (32) → {biases} ")
+    assert not lines(text, "update_sgd")
     fused = lines(text, "matmul_update")
     assert "out.weight (6, 2) → out.weight " in fused[0]
     assert "dense_1.weight (8, 6) → dense_1.weight " in fused[1]
+    summed = lines(text, "sum_update")
+    assert summed[0].startswith("(32, 2), out.bias (2) → out.bias ")
+    assert summed[1].startswith("(32, 6), dense_1.bias (6) → dense_1.bias ")
+
+
+def test_an_update_of_two_names_both() -> None:
+    text = fnn.Trainer(network(), "mse", fnn.SGD(0.1, momentum=0.9, l2=0.1)).explain()
+    biases = "dense_1.bias and out.bias"
+    _, update = lines(text, "update_momentum")
+    assert update.startswith(f"gradient of {biases} (32), {biases} (32), state (32) → {biases}, state ")
 
 
 @pytest.mark.parametrize("layers, named", [(1, "all 4 parameters"), (3, "all 8 parameters")])

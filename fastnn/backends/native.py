@@ -121,6 +121,7 @@ class NativeRunner:
         columns = tuple(self._columns[name] for name in operation.slots(attributes))
         return (
             kernels.address(kernel.name, self._dtype),
+            kernels.preparation(kernel.name, self._dtype),
             operands,
             len(outputs),
             columns + tuple(kernel.integers(attributes)),

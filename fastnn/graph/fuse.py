@@ -75,10 +75,10 @@ def fuse(calls: Sequence[Call], wanted: Sequence[Tensor]) -> list[Call]:
 
 
 def _fuse_updates(calls: Sequence[Call], wanted: Sequence[Tensor]) -> list[Call]:
-    """Moves plain updates into the products that compute their gradients, which are then never stored.
+    """Moves plain updates into the calls that compute their gradients, which are then never stored.
 
-    The fused call stands where the product stood, or after the last other call that reads the weight. So that none
-    comes to read a weight that has changed already, products whose factors are weights stay as they are.
+    The fused call stands where the gradient was computed, or after the last other call that reads the weight. So that
+    none comes to read a weight that has changed already, calls that compute with weights stay as they are.
     """
     readers: Counter[Tensor | None] = Counter(tensor for call in calls for tensor in call.inputs)
     readers.update(wanted)
@@ -94,7 +94,7 @@ def _fuse_updates(calls: Sequence[Call], wanted: Sequence[Tensor]) -> list[Call]
         fused = _with_update(calls[made], call) if readers[calls[made].outputs[0]] == 1 else None
         readings = [i for i, other in enumerate(calls) if other is not call and call.inputs[2] in other.inputs]
         viewed = any(calls[i].operation.view for i in readings)  # then some readers know it by another name
-        if fused and not viewed and not any(_seen(factor) in weights for factor in fused.inputs[:2]):
+        if fused and not viewed and not any(_seen(factor) in weights for factor in fused.inputs[:-1]):
             following.setdefault(max([made, *readings]), []).append(fused)
             absorbed |= {made, number}
     result: list[Call] = []
@@ -111,13 +111,14 @@ def _seen(tensor: Tensor | None) -> Tensor | None:
     return tensor
 
 
-def _with_update(product: Call, update: Call) -> Call | None:
-    """Both in one, if the product can do that."""
-    name = product.operation.with_update(specs(product.inputs), product.attributes)
+def _with_update(made: Call, update: Call) -> Call | None:
+    """What makes a gradient and the update in one, if it can do that: its inputs are the same, and the weight."""
+    name = made.operation.with_update(specs(made.inputs), made.attributes)
     if name is None or update.inputs[1] is not None:  # a scale, which limits the global norm
         return None
-    attributes = {**product.attributes, "rate_scale": update.attributes["rate_scale"]}
-    return Call(OPERATIONS[name], list(update.outputs), [*product.inputs[:2], update.inputs[2]], attributes)
+    attributes = {**made.attributes, "rate_scale": update.attributes["rate_scale"]}
+    inputs = [tensor for tensor in made.inputs if tensor is not None]
+    return Call(OPERATIONS[name], list(update.outputs), [*inputs, update.inputs[2]], attributes)
 
 
 def _padded(inputs: Sequence[Tensor | None], length: int) -> list[Tensor | None]:

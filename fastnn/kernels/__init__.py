@@ -62,6 +62,11 @@ def address(kernel: str, dtype: str) -> int:
     return _module(dtype).KERNELS[kernel]
 
 
+def preparation(kernel: str, dtype: str) -> int:
+    """Where the code starts that finds a shorter way for a kernel on given operands; 0 where there is none."""
+    return _module(dtype).PREPARATIONS.get(kernel, 0)
+
+
 def tiles(dtype: str) -> dict[str, int]:
     """The numbers of kernels/tiles.h that results and tests depend on."""
     return _module(dtype).TILES

@@ -1,6 +1,9 @@
 # Short rows, VL of them side by side: a block holds column c of all its rows in one vector, so that what would be sums
 # within a vector become sums of vectors. The order of arithmetic is that of reduce.pxi: a block changes no bit.
 
+cdef enum:
+    FEW_ROWS = 2  # so few are done one by one: a block would be nearly empty
+
 # A block is `real block[LANES * VL]`: element c of row r, c < n <= LANES, stands at c * VL + r.
 
 

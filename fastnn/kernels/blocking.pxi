@@ -248,8 +248,7 @@ cdef void solve(Product *p, char *scratch) noexcept nogil:
     cdef Product block
     cdef int64_t columns = block_columns(p.k), j = 0
     cdef bint streamed
-    if p.n == 1:
-        p.b.column = p.start.column = p.sum.column = p.c.column = p.aux.column = 1
+    straighten(p)
     if p.m <= TURNED_ROWS and not p.add and p.n >= VL and p.b.row == 1 and p.b.column != 1 and p.sum.column == 1:
         block = p[0]
         block.n = p.n // VL * VL

@@ -235,17 +235,9 @@ cdef int cross_entropy_block(const CrossEntropy *loss, int64_t first, int64_t ro
     return KERNEL_OK
 
 
-cdef int cross_entropy(const Instruction *instruction, int thread, int n_threads) noexcept nogil:
-    """Operands: rows[...], slope[..., classes], logits[..., classes], target, weights or none.
-
-    The target is integer labels[...] or probabilities[..., classes]. Integers: whether the slope is that of the rows'
-    mean (or of their sum). Numbers: the label smoothing.
-    """
+cdef void read_cross_entropy(const Instruction *instruction, CrossEntropy *loss) noexcept nogil:
     cdef const Operand *logits = &instruction.operand[2]
     cdef double smoothing = instruction.number[0]
-    cdef CrossEntropy loss
-    cdef int64_t first, last
-    cdef int status = KERNEL_OK
     merge(&loss.rows, &instruction.operand[0])
     merge(&loss.slope, &instruction.operand[1])
     merge(&loss.logits, logits)
@@ -257,12 +249,37 @@ cdef int cross_entropy(const Instruction *instruction, int thread, int n_threads
     loss.keep = <real> (1.0 - smoothing)
     loss.spread = <real> (smoothing / loss.classes)
     loss.dense = instruction.operand[3].type == logits.type
+
+
+cdef int run_cross_entropy(const CrossEntropy *loss, int thread, int n_threads) noexcept nogil:
+    cdef int64_t first, last
+    cdef int status = KERNEL_OK
     share(loss.n, 1, thread, n_threads, &first, &last)
     while first < last and status == KERNEL_OK:
-        if loss.classes <= LANES:
-            status = cross_entropy_block(&loss, first, min(last - first, VL))
+        if loss.classes <= LANES and last - first > FEW_ROWS:
+            status = cross_entropy_block(loss, first, min(last - first, VL))
             first += VL
         else:
-            status = cross_entropy_row(&loss, first)
+            status = cross_entropy_row(loss, first)
             first += 1
     return status
+
+
+cdef int cross_entropy(const Instruction *instruction, int thread, int n_threads) noexcept nogil:
+    """Operands: rows[...], slope[..., classes], logits[..., classes], target, weights or none.
+
+    The target is integer labels[...] or probabilities[..., classes]. Integers: whether the slope is that of the rows'
+    mean (or of their sum). Numbers: the label smoothing.
+    """
+    cdef CrossEntropy loss
+    read_cross_entropy(instruction, &loss)
+    return run_cross_entropy(&loss, thread, n_threads)
+
+
+cdef int prepared_cross_entropy(const Instruction *instruction, int thread, int n_threads) noexcept nogil:
+    return run_cross_entropy(<const CrossEntropy *> instruction.form, thread, n_threads)
+
+
+cdef Kernel prepare_cross_entropy(Instruction *instruction, int n_threads) noexcept nogil:
+    read_cross_entropy(instruction, <CrossEntropy *> instruction.form)
+    return <Kernel> prepared_cross_entropy

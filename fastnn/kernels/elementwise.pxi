@@ -306,9 +306,17 @@ cdef int unary(const Instruction *instruction, int thread, int n_threads) noexce
     return elementwise(instruction, 2, run_unary, thread, n_threads)
 
 
+cdef Kernel prepare_unary(Instruction *instruction, int n_threads) noexcept nogil:
+    return prepare_elementwise(instruction, 2, run_unary, n_threads)
+
+
 cdef int slope(const Instruction *instruction, int thread, int n_threads) noexcept nogil:
     """dx = dy f'(s). Operands dx, dy, s; integer 0 is the function's code, number 0 its parameter."""
     return elementwise(instruction, 3, run_slope, thread, n_threads)
+
+
+cdef Kernel prepare_slope(Instruction *instruction, int n_threads) noexcept nogil:
+    return prepare_elementwise(instruction, 3, run_slope, n_threads)
 
 
 cdef int binary(const Instruction *instruction, int thread, int n_threads) noexcept nogil:
@@ -316,6 +324,14 @@ cdef int binary(const Instruction *instruction, int thread, int n_threads) noexc
     return elementwise(instruction, 3, run_binary, thread, n_threads)
 
 
+cdef Kernel prepare_binary(Instruction *instruction, int n_threads) noexcept nogil:
+    return prepare_elementwise(instruction, 3, run_binary, n_threads)
+
+
 cdef int where(const Instruction *instruction, int thread, int n_threads) noexcept nogil:
     """y = a where the condition holds, b elsewhere. Operands y, condition, a, b, broadcast to y's shape."""
     return elementwise(instruction, 4, run_where, thread, n_threads)
+
+
+cdef Kernel prepare_where(Instruction *instruction, int n_threads) noexcept nogil:
+    return prepare_elementwise(instruction, 4, run_where, n_threads)

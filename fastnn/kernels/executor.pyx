@@ -14,7 +14,7 @@ from cython.parallel cimport parallel
 
 from fastnn.kernels.instruction cimport (
     KERNEL_INTERRUPTED, KERNEL_OK, MAX_DIMS, MAX_INTEGERS, MAX_NUMBERS, MAX_OPERANDS, TYPE_FLOAT32, TYPE_FLOAT64,
-    TYPE_INT32, TYPE_INT64, TYPE_UINT8, Instruction, Kernel, Operand,
+    TYPE_INT32, TYPE_INT64, TYPE_UINT8, Instruction, Kernel, Operand, Prepare,
 )
 
 import warnings
@@ -188,9 +188,9 @@ cdef class Executor:
     Parameters
     ----------
     instructions
-        One tuple each: (kernel address, operands, number of outputs, whole-number attributes, real attributes, work,
-        max_threads, barrier, scratch bytes a thread). An operand is None or (block, byte offset, shape, type code);
-        a dimension is a number or (extent,), extents being numbered from 0.
+        One tuple each: (kernel address, its Prepare's address or 0, operands, number of outputs, whole-number
+        attributes, real attributes, work, max_threads, barrier, scratch bytes a thread). An operand is None or
+        (block, byte offset, shape, type code); a dimension is a number or (extent,), extents being numbered from 0.
     blocks
         NumPy arrays that hold the blocks; None for those bound by `bind`.
     maxima
@@ -225,23 +225,27 @@ cdef class Executor:
         plan.n_slots = n_slots
         plan.n_extents = len(maxima)
         plan.instructions = <Instruction *> calloc(max(n, 1), sizeof(Instruction))
+        plan.general = <Kernel *> calloc(max(n, 1), sizeof(Kernel))
+        plan.prepare = <Prepare *> calloc(max(n, 1), sizeof(Prepare))
         plan.team = <int *> calloc(max(n, 1), sizeof(int))
         plan.share_of_maximum = <double *> calloc(max(n, 1), sizeof(double))
         plan.bound = <int64_t *> calloc(max(plan.n_extents, 1), sizeof(int64_t))
         plan.maximum = <double *> calloc(max(plan.n_extents, 1), sizeof(double))
         plan.row = <double *> calloc(max(n_slots, 1), sizeof(double))
-        if not (plan.instructions and plan.team and plan.share_of_maximum and plan.bound and plan.maximum and plan.row):
+        if not (plan.instructions and plan.general and plan.prepare and plan.team and plan.share_of_maximum
+                and plan.bound and plan.maximum and plan.row):
             raise MemoryError("no memory for the instructions of a Program")
         for i in range(plan.n_extents):
             plan.maximum[i] = maxima[i]
             plan.bound[i] = -1
         places = []
-        for i, (kernel, operands, n_outputs, integers, numbers, work, max_threads, barrier, scratch) in enumerate(
-                instructions):
+        for i, (kernel, prepare, operands, n_outputs, integers, numbers, work, max_threads, barrier,
+                scratch) in enumerate(instructions):
             if len(operands) > MAX_OPERANDS:
                 raise ValueError(f"an instruction has room for {MAX_OPERANDS} operands, got {len(operands)}")
             instruction = &plan.instructions[i]
-            instruction.kernel = <Kernel> <void *> <size_t> kernel
+            plan.general[i] = <Kernel> <void *> <size_t> kernel
+            plan.prepare[i] = <Prepare> <void *> <size_t> prepare
             instruction.n_operands = len(operands)
             instruction.n_outputs = n_outputs
             instruction.work = work
@@ -283,6 +287,8 @@ cdef class Executor:
 
     def __dealloc__(self):
         free(self.plan.instructions)
+        free(self.plan.general)
+        free(self.plan.prepare)
         free(self.plan.team)
         free(self.plan.share_of_maximum)
         free(self.plan.bound)

@@ -19,6 +19,7 @@ cdef struct Rows:
     const Operand *index
     const Operand *target
     int64_t start, to
+    int64_t size     # elements of a row
     real scale
 
 
@@ -151,21 +152,58 @@ cdef inline int move_share(const Rows *rows, int64_t n, int thread, int n_thread
     return move_as(rows, <real *> target, first, last)
 
 
+cdef inline void read_gather(const Instruction *instruction, Rows *rows) noexcept nogil:
+    rows.target = &instruction.operand[0]
+    rows.source = &instruction.operand[1]
+    rows.index = NULL
+    if instruction.operand[2].data != NULL:
+        rows.index = &instruction.operand[2]
+    rows.to = 0
+    rows.scale = <real> instruction.number[0]
+
+
 cdef int gather_rows(const Instruction *instruction, int thread, int n_threads) noexcept nogil:
     """batch[i] = source[index[start + i]] * scale, or source[start + i] where there is no index.
 
     Operands: batch[n, ...]; source[rows, ...], index[total] or absent. Integer 0: column of `start`. Number 0: scale.
     """
     cdef Rows rows
-    rows.target = &instruction.operand[0]
-    rows.source = &instruction.operand[1]
-    rows.index = NULL
-    if instruction.operand[2].data != NULL:
-        rows.index = &instruction.operand[2]
+    read_gather(instruction, &rows)
     rows.start = <int64_t> instruction.run[instruction.integer[0]]
-    rows.to = 0
-    rows.scale = <real> instruction.number[0]
     return move_share(&rows, rows.target.shape[0], thread, n_threads)
+
+
+cdef int narrow_gather(const Instruction *instruction, int thread, int n_threads) noexcept nogil:
+    """`gather_rows`, prepared: rows of one vector at most, of the target's type. The row after them is asked for."""
+    cdef const Rows *form = <const Rows *> instruction.form
+    cdef Rows rows = form[0]
+    cdef const real *source = <const real *> rows.source.data
+    cdef real *target = <real *> rows.target.data
+    cdef int64_t size = rows.size, stride = rows.source.stride[0], n = rows.target.shape[0], i, row
+    rows.start = <int64_t> instruction.run[instruction.integer[0]]
+    if rows.start < 0:
+        return KERNEL_BAD_INDEX
+    for i in range(n):
+        row = source_row(&rows, i)
+        if row < 0:
+            return KERNEL_BAD_INDEX
+        store_up_to(target, load_up_to(source + row * stride, size, vsplat(0)) * vsplat(rows.scale), size)
+        target += size
+    row = source_row(&rows, n)
+    if row >= 0:
+        vprefetch(source + row * stride)
+    return KERNEL_OK
+
+
+cdef Kernel prepare_gather(Instruction *instruction, int n_threads) noexcept nogil:
+    cdef Rows *rows = <Rows *> instruction.form
+    read_gather(instruction, rows)
+    rows.size = row_size(rows.source)
+    if (n_threads == 1 and 0 < rows.size <= VL and rows.source.type == rows.target.type
+            and rows.target.type == (TYPE_FLOAT64 if REAL_IS_DOUBLE else TYPE_FLOAT32)
+            and is_packed(rows.source, 1) and is_packed(rows.target, 0)):
+        return <Kernel> narrow_gather
+    return NULL
 
 
 cdef int collect_rows(const Instruction *instruction, int thread, int n_threads) noexcept nogil:

@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 enum { MAX_DIMS = 6, MAX_OPERANDS = 12, MAX_INTEGERS = 8, MAX_NUMBERS = 8 };
+enum { FORM_WORDS = 96 };
 enum { KERNEL_OK = 0, KERNEL_BAD_LABEL = 1, KERNEL_BAD_INDEX = 2, KERNEL_INTERRUPTED = 3 };
 enum { TYPE_FLOAT32 = 0, TYPE_FLOAT64 = 1, TYPE_INT32 = 2, TYPE_INT64 = 3, TYPE_UINT8 = 4 };
 
@@ -22,8 +23,13 @@ typedef struct Instruction Instruction;
  * KERNEL_OK or the reason why not. Kernels hold no lock, touch no Python object and never wait for each other.      */
 typedef int (*Kernel)(const Instruction *, int thread, int n_threads);
 
+/* Called once for the extents and addresses that are bound now: writes what follows from them into `form`, and returns
+ * a kernel that does the same work from there, on up to n_threads threads; NULL if there is no such short way.       */
+typedef Kernel (*Prepare)(Instruction *, int n_threads);
+
 struct Instruction {
     Kernel kernel;
+    int64_t form[FORM_WORDS];      /* what a Prepare found out, for the kernel that it returned */
     Operand operand[MAX_OPERANDS]; /* outputs first, then inputs, in the order of the Operation */
     int64_t integer[MAX_INTEGERS]; /* the Operation's whole-number attributes: flags, axes, codes, slots of the run row */
     double number[MAX_NUMBERS];    /* its real attributes */

@@ -2,7 +2,7 @@
 from libc.stdint cimport int32_t, int64_t
 
 cdef extern from "instruction.h":
-    enum: MAX_DIMS, MAX_OPERANDS, MAX_INTEGERS, MAX_NUMBERS
+    enum: MAX_DIMS, MAX_OPERANDS, MAX_INTEGERS, MAX_NUMBERS, FORM_WORDS
     enum: KERNEL_OK, KERNEL_BAD_LABEL, KERNEL_BAD_INDEX, KERNEL_INTERRUPTED
     enum: TYPE_FLOAT32, TYPE_FLOAT64, TYPE_INT32, TYPE_INT64, TYPE_UINT8
 
@@ -15,8 +15,10 @@ cdef extern from "instruction.h":
 
     ctypedef struct Instruction
     ctypedef int (*Kernel)(const Instruction *, int, int) noexcept nogil
+    ctypedef Kernel (*Prepare)(Instruction *, int) noexcept nogil
     ctypedef struct Instruction:
         Kernel kernel
+        int64_t *form
         Operand *operand
         int64_t *integer
         double *number

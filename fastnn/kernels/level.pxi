@@ -5,7 +5,7 @@ from libc.string cimport memmove, memset
 
 from fastnn.kernels.instruction cimport (
     KERNEL_BAD_INDEX, KERNEL_BAD_LABEL, KERNEL_OK, MAX_DIMS, TYPE_FLOAT32, TYPE_FLOAT64, TYPE_INT32, TYPE_INT64,
-    TYPE_UINT8, Instruction, Operand,
+    TYPE_UINT8, FORM_WORDS, Instruction, Kernel, Operand,
 )
 
 include "vector.pxi"
@@ -25,6 +25,7 @@ include "tile.pxi"
 include "turned.pxi"
 include "product.pxi"
 include "blocking.pxi"
+include "small.pxi"
 include "record.pxi"
 include "gather.pxi"
 include "update.pxi"
@@ -56,11 +57,30 @@ KERNELS = {
     "softmax": <size_t> <void *> softmax,
     "softmax_gradient": <size_t> <void *> softmax_gradient,
     "squares": <size_t> <void *> squares,
+    "sum_update": <size_t> <void *> sum_update,
     "unary": <size_t> <void *> unary,
     "update": <size_t> <void *> update,
     "update_adam": <size_t> <void *> update_adam,
     "where": <size_t> <void *> where,
 }
+
+# Each finds a shorter way for the kernel of that name on operands that are bound: see `Prepare` in instruction.h.
+PREPARATIONS = {
+    "binary": <size_t> <void *> prepare_binary,
+    "cross_entropy": <size_t> <void *> prepare_cross_entropy,
+    "gather": <size_t> <void *> prepare_gather,
+    "pointwise_loss": <size_t> <void *> prepare_pointwise,
+    "product": <size_t> <void *> prepare_product,
+    "product_update": <size_t> <void *> prepare_update,
+    "reduce": <size_t> <void *> prepare_reduce,
+    "slope": <size_t> <void *> prepare_slope,
+    "sum_update": <size_t> <void *> prepare_sum_update,
+    "unary": <size_t> <void *> prepare_unary,
+    "where": <size_t> <void *> prepare_where,
+}
+
+assert FORM_WORDS * sizeof(int64_t) >= max(
+    sizeof(CrossEntropy), sizeof(Flat), sizeof(PointwiseLoss), sizeof(Reduction), sizeof(Rows), sizeof(SmallProduct))
 
 PEAK_FLOPS = 2 * PEAK_CHAINS * VL  # of the kernel `peak`, a step
 TILES = {"MR": MR, "NR": NR, "VL": VL, "KCHAIN": KCHAIN, "HAS_FMA": HAS_FMA}

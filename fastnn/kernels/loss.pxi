@@ -167,15 +167,8 @@ cdef inline void long_rows(const PointwiseLoss *loss, int64_t first, int64_t las
         put_rows(loss, number, 1, &sum)
 
 
-cdef int pointwise_loss(const Instruction *instruction, int thread, int n_threads) noexcept nogil:
-    """Operands: rows[n], slope[n, ...], prediction[n, ...], target[n, ...], weights[n] or none.
-
-    Integers: kind; whether the slope is that of the rows' mean (or of their sum). Numbers: Huber's delta or the label
-    smoothing.
-    """
+cdef void read_pointwise(const Instruction *instruction, PointwiseLoss *loss) noexcept nogil:
     cdef const Operand *prediction = &instruction.operand[2]
-    cdef PointwiseLoss loss
-    cdef int64_t first, last
     merge(&loss.rows, &instruction.operand[0])
     merge(&loss.slope, &instruction.operand[1])
     merge(&loss.prediction, prediction)
@@ -187,9 +180,33 @@ cdef int pointwise_loss(const Instruction *instruction, int thread, int n_thread
     loss.divisor = 1 if loss.kind == QUADRATIC or loss.kind == PERCEPTRON else <real> loss.m
     loss.scale = <real> (1.0 / (loss.divisor * (loss.n if instruction.integer[1] else 1)))
     loss.parameter = <real> instruction.number[0]
+
+
+cdef int run_pointwise(const PointwiseLoss *loss, int thread, int n_threads) noexcept nogil:
+    cdef int64_t first, last
     share(loss.n, 1, thread, n_threads, &first, &last)
-    if loss.m <= LANES:
-        short_rows(&loss, first, last)
+    if loss.m <= LANES and last - first > FEW_ROWS:
+        short_rows(loss, first, last)
     else:
-        long_rows(&loss, first, last)
+        long_rows(loss, first, last)
     return KERNEL_OK
+
+
+cdef int pointwise_loss(const Instruction *instruction, int thread, int n_threads) noexcept nogil:
+    """Operands: rows[n], slope[n, ...], prediction[n, ...], target[n, ...], weights[n] or none.
+
+    Integers: kind; whether the slope is that of the rows' mean (or of their sum). Numbers: Huber's delta or the label
+    smoothing.
+    """
+    cdef PointwiseLoss loss
+    read_pointwise(instruction, &loss)
+    return run_pointwise(&loss, thread, n_threads)
+
+
+cdef int prepared_pointwise(const Instruction *instruction, int thread, int n_threads) noexcept nogil:
+    return run_pointwise(<const PointwiseLoss *> instruction.form, thread, n_threads)
+
+
+cdef Kernel prepare_pointwise(Instruction *instruction, int n_threads) noexcept nogil:
+    read_pointwise(instruction, <PointwiseLoss *> instruction.form)
+    return <Kernel> prepared_pointwise

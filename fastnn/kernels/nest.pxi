@@ -162,3 +162,27 @@ cdef int elementwise(const Instruction *instruction, int n_operands, Run run, in
         first += n
         column = 0
     return KERNEL_OK
+
+
+cdef struct Flat:
+    # Operands of one shape that each lie in one piece: an elementwise instruction, prepared.
+    Run run
+    int64_t total
+    real *data[NEST_OPERANDS]
+
+
+cdef int prepared_elementwise(const Instruction *instruction, int thread, int n_threads) noexcept nogil:
+    cdef const Flat *flat = <const Flat *> instruction.form
+    flat.run(instruction, flat.data, flat.total)
+    return KERNEL_OK
+
+
+cdef Kernel prepare_elementwise(Instruction *instruction, int n_operands, Run run, int n_threads) noexcept nogil:
+    cdef Flat *flat = <Flat *> instruction.form
+    cdef Nest nest
+    cdef int k
+    flat.run = run
+    flat.total = open_nest(&nest, instruction.operand, n_operands)
+    for k in range(n_operands):
+        flat.data[k] = <real *> instruction.operand[k].data
+    return <Kernel> prepared_elementwise if n_threads == 1 and nest.ndim == 1 and nest.direct else NULL

@@ -103,6 +103,22 @@ cdef inline void read_product(const Instruction *instruction, Product *p) noexce
         p.sum = matrix_of(&instruction.operand[1])
 
 
+cdef inline void read_update(const Instruction *instruction, Product *p) noexcept nogil:
+    """Of an update, all but its factor, which differs from step to step."""
+    read_factors(instruction, instruction.integer[1], instruction.integer[2], p)
+    p.add = True
+
+
+cdef inline real update_factor(const Instruction *instruction) noexcept nogil:
+    return <real> (-(instruction.run[instruction.integer[0]] * instruction.number[0]))
+
+
+cdef inline void straighten(Product *p) noexcept nogil:
+    """A single column is contiguous, whatever its stride."""
+    if p.n == 1:
+        p.b.column = p.start.column = p.sum.column = p.c.column = p.aux.column = 1
+
+
 cdef inline void exchange_sides(Product *p) noexcept nogil:
     """The same product as c^T = b^T a^T."""
     cdef Matrix a = p.a
@@ -183,9 +199,8 @@ cdef int product_update(const Instruction *instruction, int thread, int n_thread
     what the rate is multiplied by.
     """
     cdef Product p
-    read_factors(instruction, instruction.integer[1], instruction.integer[2], &p)
-    p.add = True
-    p.factor = <real> (-(instruction.run[instruction.integer[0]] * instruction.number[0]))
+    read_update(instruction, &p)
+    p.factor = update_factor(instruction)
     return run_product(instruction, &p, thread, n_threads)
 
 

@@ -141,9 +141,9 @@ cdef inline vf reduce_rows(int kind, const Operand *x, int64_t first, int64_t ro
     return whole(total, lost)
 
 
-cdef inline void reduce_columns(int kind, const Operand *x, int64_t first, int64_t rows, int64_t n, int64_t width,
-                                real divisor, real *result) noexcept nogil:
-    """Columns first ... first + width - 1 of `rows` rows of n elements, at most COLUMN_VECTORS vectors of them."""
+cdef inline void reduce_columns(int kind, int vectors, const Operand *x, int64_t first, int64_t rows, int64_t n,
+                                int64_t width, real divisor, real *result) noexcept nogil:
+    """Columns first ... first + width - 1 of `rows` rows of n elements; `vectors`, a literal, are enough for them."""
     cdef real buffer[SPAN]
     cdef vf part[COLUMN_VECTORS]
     cdef vf total[COLUMN_VECTORS]
@@ -151,21 +151,21 @@ cdef inline void reduce_columns(int kind, const Operand *x, int64_t first, int64
     cdef const real *p
     cdef int64_t row = 0, end
     cdef int v
-    for v in range(COLUMN_VECTORS):
+    for v in range(vectors):
         total[v], lost[v] = nothing(kind), vsplat(0)
     while row < rows:
         end = min(rows, row + ROW_CHUNK)
-        for v in range(COLUMN_VECTORS):
+        for v in range(vectors):
             part[v] = nothing(kind)
         while row < end:
             p = read_span(x, first + row * n, width, buffer)
-            for v in range(COLUMN_VECTORS):
+            for v in range(vectors):
                 if v * VL < width:
                     part[v] = combine(kind, part[v], load_up_to(p + v * VL, width - v * VL, nothing(kind)))
             row += 1
-        for v in range(COLUMN_VECTORS):
+        for v in range(vectors):
             add_chunk(outer_kind(kind), &total[v], &lost[v], part[v])
-    for v in range(COLUMN_VECTORS):
+    for v in range(vectors):
         if v * VL < width:
             store_up_to(result + v * VL, whole(total[v], lost[v]) / vsplat(divisor), width - v * VL)
 
@@ -183,7 +183,7 @@ cdef inline int64_t add_axes(Operand *view, const Operand *x, int64_t mask, int 
 
 cdef struct Reduction:
     # The axes of a reduction, put in order: kept[kept], rows[reduced], columns[kept or reduced].
-    Operand x
+    Operand x, y
     int64_t kept, rows, columns
     int64_t blocks   # of columns
     bint columns_are_reduced
@@ -207,57 +207,76 @@ cdef inline void arrange(Reduction *form, const Operand *x, int64_t mask, int ki
         form.divisor = <real> (form.rows * (form.columns if last else 1))
 
 
-cdef inline void reduce_to_numbers(int kind, const Reduction *form, const Operand *y, int64_t first,
-                                   int64_t last) noexcept nogil:
+cdef inline void reduce_to_numbers(int kind, const Reduction *form, int64_t first, int64_t last) noexcept nogil:
     """Results first ... last - 1, the last axis being reduced."""
     cdef int64_t i
     cdef vf total
     for i in range(first, last):
         total = reduce_rows(kind, &form.x, i * form.rows * form.columns, form.rows, form.columns)
-        set_element(y, i, vlane0(total) / form.divisor)
+        set_element(&form.y, i, vlane0(total) / form.divisor)
 
 
-cdef inline void reduce_to_columns(int kind, const Reduction *form, const Operand *y, int64_t first,
-                                   int64_t last) noexcept nogil:
+cdef inline void reduce_block(int kind, const Reduction *form, int64_t first, int64_t width,
+                              real *result) noexcept nogil:
+    """Some columns, of which `first` is the first element: at most COLUMN_VECTORS vectors."""
+    if width <= VL:
+        reduce_columns(kind, 1, &form.x, first, form.rows, form.columns, width, form.divisor, result)
+    else:
+        reduce_columns(kind, COLUMN_VECTORS, &form.x, first, form.rows, form.columns, width, form.divisor, result)
+
+
+cdef inline void reduce_to_columns(int kind, const Reduction *form, int64_t first, int64_t last) noexcept nogil:
     """Blocks of columns first ... last - 1, the last axis being kept."""
     cdef real buffer[SPAN]
-    cdef real *target
-    cdef int64_t i, outer, column, width
+    cdef int64_t i, outer, column, width, to
     for i in range(first, last):
         outer = i // form.blocks
         column = (i - outer * form.blocks) * COLUMN_VECTORS * VL
         width = min(form.columns - column, COLUMN_VECTORS * VL)
-        target = span_target(y, outer * form.columns + column, buffer)
-        reduce_columns(kind, &form.x, outer * form.rows * form.columns + column, form.rows, form.columns, width,
-                       form.divisor, target)
-        write_span(y, outer * form.columns + column, width, buffer)
+        to = outer * form.columns + column
+        reduce_block(kind, form, outer * form.rows * form.columns + column, width, span_target(&form.y, to, buffer))
+        write_span(&form.y, to, width, buffer)
 
 
-cdef inline void reduce_kind(int kind, const Reduction *form, const Operand *y, int thread,
-                             int n_threads) noexcept nogil:
+cdef inline void reduce_kind(int kind, const Reduction *form, int thread, int n_threads) noexcept nogil:
     cdef int64_t first, last
     if form.columns_are_reduced:
         share(form.kept, 1, thread, n_threads, &first, &last)
-        reduce_to_numbers(kind, form, y, first, last)
+        reduce_to_numbers(kind, form, first, last)
     else:
         share(form.kept * form.blocks, 1, thread, n_threads, &first, &last)
-        reduce_to_columns(kind, form, y, first, last)
+        reduce_to_columns(kind, form, first, last)
+
+
+cdef inline void read_reduction(const Instruction *instruction, Reduction *form) noexcept nogil:
+    merge(&form.y, &instruction.operand[0])
+    arrange(form, &instruction.operand[1], instruction.integer[1], <int> instruction.integer[0])
+
+
+cdef int run_reduction(int kind, const Reduction *form, int thread, int n_threads) noexcept nogil:
+    if kind == MAXIMUM:
+        reduce_kind(MAXIMUM, form, thread, n_threads)
+    elif kind == SUM_OF_SQUARES:
+        reduce_kind(SUM_OF_SQUARES, form, thread, n_threads)
+    else:
+        reduce_kind(SUM, form, thread, n_threads)
+    return KERNEL_OK
 
 
 cdef int reduce(const Instruction *instruction, int thread, int n_threads) noexcept nogil:
     """y = x reduced over the axes of a bit mask. Operands: y, x. Integers: kind, mask."""
-    cdef int kind = <int> instruction.integer[0]
-    cdef Operand y
     cdef Reduction form
-    merge(&y, &instruction.operand[0])
-    arrange(&form, &instruction.operand[1], instruction.integer[1], kind)
-    if kind == MAXIMUM:
-        reduce_kind(MAXIMUM, &form, &y, thread, n_threads)
-    elif kind == SUM_OF_SQUARES:
-        reduce_kind(SUM_OF_SQUARES, &form, &y, thread, n_threads)
-    else:
-        reduce_kind(SUM, &form, &y, thread, n_threads)
-    return KERNEL_OK
+    read_reduction(instruction, &form)
+    return run_reduction(<int> instruction.integer[0], &form, thread, n_threads)
+
+
+cdef int prepared_reduce(const Instruction *instruction, int thread, int n_threads) noexcept nogil:
+    return run_reduction(<int> instruction.integer[0], <const Reduction *> instruction.form, thread, n_threads)
+
+
+cdef Kernel prepare_reduce(Instruction *instruction, int n_threads) noexcept nogil:
+    read_reduction(instruction, <Reduction *> instruction.form)
+    return <Kernel> prepared_reduce
 
 
 cdef inline void arrange_rows(Operand *view, const Operand *x, int64_t mask, int64_t *rows,

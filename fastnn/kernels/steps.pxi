@@ -11,6 +11,8 @@ cdef struct Place:
 
 cdef struct Plan:
     Instruction *instructions
+    Kernel *general            # each instruction's kernel for any operands ...
+    Prepare *prepare           # ... and what may know a shorter way for those bound now, or NULL
     int *team                  # threads of each instruction, at the extents bound now
     int n, commit, largest_team
     Place *extents             # dimensions that follow an extent
@@ -58,6 +60,15 @@ cdef void bind_extents(Plan *plan, const double *values) noexcept nogil:
         plan.team[i] = threads_for(plan.instructions[i].work * plan.share_of_maximum[i],
                                    min(plan.member_limit, plan.instructions[i].max_threads))
         plan.largest_team = max(plan.largest_team, plan.team[i])
+        prepare_instruction(plan, i)
+
+
+cdef inline void prepare_instruction(Plan *plan, int i) noexcept nogil:
+    """Chooses the shortest way to run an instruction on the operands and threads that it has now."""
+    cdef Kernel short_way = NULL
+    if plan.prepare[i] != NULL:
+        short_way = plan.prepare[i](&plan.instructions[i], plan.team[i])
+    plan.instructions[i].kernel = plan.general[i] if short_way == NULL else short_way
 
 
 cdef int same_extents(const Plan *plan, const double *values) noexcept nogil:

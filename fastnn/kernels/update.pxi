@@ -210,6 +210,50 @@ cdef int update_adam(const Instruction *instruction, int thread, int n_threads) 
     return update_share(instruction, RULE_ADAM, &h, thread, n_threads)
 
 
+cdef inline void read_sum_update(const Instruction *instruction, Reduction *form) noexcept nogil:
+    merge(&form.y, &instruction.operand[0])
+    arrange(form, &instruction.operand[1], instruction.integer[1], SUM)
+
+
+cdef int run_sum_update(const Instruction *instruction, const Reduction *form, int thread,
+                        int n_threads) noexcept nogil:
+    cdef real old[SPAN]
+    cdef real sums[SPAN]
+    cdef real *place
+    cdef int64_t first, last, width
+    cdef Hyper h
+    hyper_start(&h, instruction.number, NULL, instruction.run[instruction.integer[0]], 1.0, 1.0)
+    share(form.columns, COLUMN_VECTORS * VL, thread, n_threads, &first, &last)
+    while first < last:
+        width = min(last - first, COLUMN_VECTORS * VL)
+        reduce_block(SUM, form, first, width, sums)
+        place = <real *> read_span(&form.y, first, width, old)
+        update_loop(RULE_SGD, False, &h, place, NULL, NULL, sums, width)
+        write_span(&form.y, first, width, old)
+        first += width
+    return KERNEL_OK
+
+
+cdef int sum_update(const Instruction *instruction, int thread, int n_threads) noexcept nogil:
+    """p = fma(-rate, sums of the columns of x, p): the update of a bias by its gradient, which is never stored.
+
+    Operands p, x, ... (ignored); integers column of the learning rate, mask of the axes that are summed, all but the
+    last; numbers as for `update`.
+    """
+    cdef Reduction form
+    read_sum_update(instruction, &form)
+    return run_sum_update(instruction, &form, thread, n_threads)
+
+
+cdef int prepared_sum_update(const Instruction *instruction, int thread, int n_threads) noexcept nogil:
+    return run_sum_update(instruction, <const Reduction *> instruction.form, thread, n_threads)
+
+
+cdef Kernel prepare_sum_update(Instruction *instruction, int n_threads) noexcept nogil:
+    read_sum_update(instruction, <Reduction *> instruction.form)
+    return <Kernel> prepared_sum_update
+
+
 cdef inline double square_sum(const real *x, int64_t n) noexcept nogil:
     """Sum of squares in double: element i in lane i % LANES, the lanes folded 8-4-2-1."""
     cdef double lane[LANES]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from operator import index
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 
 from fastnn.graph.tensor import Symbol, Tensor, apply
 from fastnn.ops._dispatch import Array, Operand, as_array, dispatch, expect_floats
-from fastnn.program import Attributes, Extent, Kernel, Operation, Shape, Spec, register
+from fastnn.program import Attributes, Extent, Kernel, Operation, Shape, Spec, cast, register
 
 Axes = int | Sequence[int] | None
 
@@ -84,6 +85,46 @@ def _max_gradient(node: Any, gradients: Sequence[Tensor]) -> list[Tensor]:
     return [apply("max_gradient", gradients[0], node.inputs[0], node.outputs[0], axes=axes)]
 
 
+def _with_update(inputs: Sequence[Spec | None], attributes: Attributes) -> str | None:
+    """A bias's gradient can go straight into the bias if it sums the columns of something, and nothing else."""
+    x = inputs[0]
+    if x is None or attributes["keepdims"] or attributes["axes"] != tuple(range(len(x.shape) - 1)):
+        return None
+    return "sum_update"
+
+
+def _reference_update(xp: Any, inputs: Sequence[Any], attributes: Attributes, run: Any) -> list[Any]:
+    x, bias = inputs
+    rate = run["learning_rate"] * attributes["rate_scale"]
+    return [bias - cast(rate, bias.dtype) * xp.sum(x, axis=attributes["axes"])]
+
+
+def _infer_update(inputs: Sequence[Any], attributes: Attributes) -> list[Spec]:
+    expect_floats("sum_update", *inputs)
+    x, bias = inputs
+    if x.shape[-1:] != bias.shape:
+        raise ValueError(f"sum_update: the bias must have shape {x.shape[-1:]}, got {bias.shape}")
+    return [bias]
+
+
+register(
+    Operation(
+        "sum_update",
+        infer=_infer_update,
+        reference=_reference_update,
+        slots=lambda attributes: ("learning_rate",),
+        kernel=Kernel(
+            "sum_update",
+            integers=lambda attributes: (_mask(attributes["axes"]),),
+            numbers=lambda attributes: (attributes["rate_scale"], 0.0, 0.0, 0.0, math.inf, 0.0, 0.0, 0.0),
+        ),
+        flops=lambda inputs, outputs, attributes: inputs[0].size + 2 * outputs[0].size,  # type: ignore[union-attr]
+        in_place=((0, 1),),
+        cost=0.1,
+    )
+)
+
+
 def _register_reduction(name: str, kind: int, reference: Any, gradient: Any) -> None:
     register(
         Operation(
@@ -93,6 +134,7 @@ def _register_reduction(name: str, kind: int, reference: Any, gradient: Any) -> 
             gradient=gradient,
             kernel=Kernel("reduce", integers=lambda attributes: (kind, _mask(attributes["axes"]))),
             flops=lambda inputs, outputs, attributes: inputs[0].size if inputs[0] else 0,
+            with_update=_with_update if kind == SUM else lambda inputs, attributes: None,
             cost=0.1,
         )
     )
