@@ -24,15 +24,9 @@ Array = NDArray[Any]
 
 def product(shape: ProductShape, a: Array, b: Array) -> Callable[[int], Array]:
     """C = a b into the same array, each a call from Python."""
-    matmul, c = fnn.ops.matmul, np.empty((shape.m, shape.n), shape.dtype)
+    c = np.empty((shape.m, shape.n), shape.dtype)
     turned = {name: True for name in ("transpose_a", "transpose_b") if getattr(shape, name)}
-
-    def run(times: int) -> Array:
-        for _ in range(times):
-            matmul(a, b, out=c, **turned)
-        return c
-
-    return run
+    return repeated(partial(fnn.ops.matmul, a, b, out=c, **turned), c)
 
 
 def program_product(shape: ProductShape, a: Array, b: Array) -> Callable[[int], Array]:

@@ -80,3 +80,8 @@ def peak_flops(dtype: str) -> int:
 def product_scratch(m: int, n: int, k: int, dtype: str) -> int:
     """Bytes of scratch memory that each thread of an m x n x k product needs."""
     return _module(dtype).product_scratch(m, n, k)
+
+
+def product_scratch_address(dtype: str) -> int:
+    """Where the machine code of `product_scratch` starts."""
+    return _module(dtype).PRODUCT_SCRATCH

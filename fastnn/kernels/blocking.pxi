@@ -20,7 +20,7 @@ cdef inline int64_t sliver_reals(int64_t n, int64_t k) noexcept nogil:
     return min((n + NR - 1) // NR * NR, block_columns(k)) * chain_length(k)
 
 
-def product_scratch(int64_t m, int64_t n, int64_t k):
+cpdef int64_t product_scratch(int64_t m, int64_t n, int64_t k) noexcept nogil:
     """Bytes of scratch memory that a thread of an m x n x k product needs, in any layout."""
     cdef int64_t reals = sliver_reals(max(m, n), k)
     return (BAND_REALS + reals) * sizeof(real) if reals > STACK_REALS else 0

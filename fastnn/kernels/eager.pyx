@@ -1,8 +1,9 @@
 """The compiled front of calls on arrays: checks usual operands in C and runs the kernel, all in some 200 nanoseconds.
 
-Usual are NumPy arrays of one floating-point type, Python numbers beside them, and shapes that fit. It is no second way
-to compute: it fills the same instruction as the general way in `ops/_dispatch.py`, which takes whatever is unusual,
-converts it or says what is wrong with it.
+Elementwise operations and products have a rule in C for the shape of their result (`attempt`). Of others the front
+remembers what followed from the shapes of earlier calls (`Call`). Usual are NumPy arrays of one floating-point type,
+Python numbers beside them, and shapes that fit. It is no second way to compute: it fills the same instruction as the
+general way in `ops/_dispatch.py`, which takes whatever is unusual, converts it or says what is wrong with it.
 """
 
 from libc.stdint cimport int64_t, uintptr_t
@@ -14,7 +15,7 @@ from cpython.long cimport PyLong_CheckExact
 
 from fastnn.kernels.executor cimport bind_array, fill_attributes, run_instruction, team_for
 from fastnn.kernels.instruction cimport (
-    KERNEL_OK, MAX_DIMS, TYPE_FLOAT32, Instruction, Kernel, Operand,
+    KERNEL_OK, MAX_DIMS, MAX_OPERANDS, TYPE_FLOAT32, Instruction, Kernel, Operand,
 )
 
 cnp.import_array()
@@ -22,26 +23,37 @@ cnp.import_array()
 cdef enum:
     BROADCAST  # one result, of the shape that all inputs have together
     PRODUCT    # c[m, n] from a[m, k], b[k, n] and perhaps bias[n]
+    NO_RULE    # calls are remembered instead
     MAX_INPUTS = 5
 
+MAX_AXES = MAX_DIMS  # of an array
+ctypedef int64_t (*Scratch)(int64_t m, int64_t n, int64_t k) noexcept nogil
+
 cdef tuple DTYPES = ("float32", "float64")  # by type code
-RULES = {"broadcast": BROADCAST, "product": PRODUCT}
+RULES = {"broadcast": BROADCAST, "product": PRODUCT, None: NO_RULE}
+
+include "remembered.pxi"
 
 
 cdef class Front:
     """What a call needs to know of an operation; see `Operation.eager` for the rule."""
 
-    cdef object kernel, address_of, product_scratch
+    cdef object kernel, address_of, scratch_address_of
     cdef tuple integers, numbers  # of a call without attributes; None if there has to be one
     cdef size_t addresses[2]      # float32, float64; 0 before the first use
+    cdef Scratch scratch_for[2]
     cdef double cost
     cdef int rule, n_outputs
+    cdef list calls               # the latest first
 
-    def __init__(self, operation, address_of, product_scratch):
+    def __init__(self, operation, address_of, scratch_address_of):
+        self.calls = []
+        self.rule = RULES[operation.eager]
+        if self.rule == NO_RULE:
+            return
         self.kernel = operation.kernel
         self.address_of = address_of
-        self.product_scratch = product_scratch
-        self.rule = RULES[operation.eager]
+        self.scratch_address_of = scratch_address_of
         self.n_outputs = operation.kernel.n_outputs or 1
         self.cost = operation.cost
         try:
@@ -49,14 +61,33 @@ cdef class Front:
         except KeyError:  # it cannot be called without attributes
             self.integers = self.numbers = None
 
+    def remember(self, Call call):
+        """From now on, such calls are made without asking what they need."""
+        self.calls = [call, *self.calls[:MOST_CALLS - 1]]
+
+    cpdef Call find(self, tuple inputs, tuple labels, dict attributes):
+        """The call that is remembered for such inputs, or None."""
+        cdef Call call
+        for call in self.calls:
+            if call.fits_all(inputs, labels, attributes):
+                return call
+        return None
+
+    cpdef tuple recall(self, tuple inputs, out, tuple labels, dict attributes, run):
+        """Makes a call again that is remembered, and returns its results; None where that is not to be had."""
+        cdef Call call = self.find(inputs, labels, attributes)
+        if call is None:
+            return None
+        results = call.targets(out)
+        if results is None or out is not None and call.is_disturbed(results, inputs):
+            return None
+        return results if call.run(results, inputs, run) == KERNEL_OK else None
+
     cdef size_t address(self, int type) except 0:
         if self.addresses[type] == 0:
+            self.scratch_for[type] = <Scratch> <void *> <size_t> self.scratch_address_of(DTYPES[type])
             self.addresses[type] = self.address_of(self.kernel.name, DTYPES[type])
         return self.addresses[type]
-
-    cdef int64_t scratch(self, int type, const cnp.npy_intp *shape, int64_t k) except -1:
-        """Bytes that each thread needs."""
-        return self.product_scratch(shape[0], shape[1], k, DTYPES[type]) if self.rule == PRODUCT else 0
 
 
 cdef struct Numbers:
@@ -65,14 +96,18 @@ cdef struct Numbers:
     float as_float[MAX_INPUTS]
 
 
+cdef inline bint is_behaved(value) noexcept:
+    """Whether it is an array, no subclass, aligned and in the machine's byte order."""
+    return cnp.PyArray_CheckExact(value) and cnp.PyArray_ISBEHAVED_RO(<cnp.ndarray> value)
+
+
 cdef inline bint is_usual(value) noexcept:
-    """Whether it is an array, no subclass, of one of the kernels' types, aligned and in the machine's byte order."""
-    if not cnp.PyArray_CheckExact(value):
+    """Whether it is such an array of one of the kernels' types."""
+    if not is_behaved(value):
         return False
-    cdef cnp.ndarray array = value
-    cdef int type = cnp.PyArray_TYPE(array)
-    return ((type == cnp.NPY_FLOAT32 or type == cnp.NPY_FLOAT64) and cnp.PyArray_NDIM(array) <= MAX_DIMS
-            and cnp.PyArray_ISBEHAVED_RO(array))
+    cdef int type = cnp.PyArray_TYPE(<cnp.ndarray> value)
+    return ((type == cnp.NPY_FLOAT32 or type == cnp.NPY_FLOAT64)
+            and cnp.PyArray_NDIM(<cnp.ndarray> value) <= MAX_DIMS)
 
 
 cdef int read_inputs(Operand *operand, Numbers *numbers, tuple inputs) except -2:
@@ -207,22 +242,32 @@ cdef double work_of(Front front, int type, int count, int ndim, const cnp.npy_in
 cpdef attempt(Front front, tuple inputs, out, dict attributes):
     """Runs the operation and returns its result; None if this is not a usual call."""
     cdef Instruction instruction
+    if attributes:
+        fill_attributes(&instruction, front.kernel.integers(attributes), front.kernel.numbers(attributes))
+    elif front.integers is None:
+        return None
+    else:
+        fill_attributes(&instruction, front.integers, front.numbers)
+    return run_usual(front, &instruction, inputs, out)
+
+
+cdef run_usual(Front front, Instruction *instruction, tuple inputs, out):
+    """The same with the attributes in place."""
     cdef Numbers numbers
     cdef cnp.npy_intp shape[MAX_DIMS]
-    cdef int64_t k = 0
-    cdef int ndim, type, status, count = len(inputs)
+    cdef int64_t k = 0, scratch = 0
+    cdef int ndim, type, count = len(inputs)
     cdef Operand *operand = &instruction.operand[front.n_outputs]
-    if count > MAX_INPUTS or (front.integers is None and not attributes):
+    if count > MAX_INPUTS:
         return None
     type = read_inputs(operand, &numbers, inputs)
     if type == -1:
         return None
-    if attributes:
-        fill_attributes(&instruction, front.kernel.integers(attributes), front.kernel.numbers(attributes))
-    else:
-        fill_attributes(&instruction, front.integers, front.numbers)
+    instruction.kernel = <Kernel> <void *> front.address(type)
     if front.rule == PRODUCT:
         ndim = product_shape(operand, count, instruction.integer, shape, &k)
+        if ndim != -1:
+            scratch = front.scratch_for[type](shape[0], shape[1], k)
     else:
         ndim = broadcast_shape(operand, count, shape)
     target = None if ndim == -1 else target_for(out, type, ndim, shape)
@@ -231,15 +276,33 @@ cpdef attempt(Front front, tuple inputs, out, dict attributes):
     bind_array(&instruction.operand[0], target)
     if out is not None and disturbs(&instruction.operand[0], operand, count, front.rule == BROADCAST):
         return None
-    instruction.kernel = <Kernel> <void *> front.address(type)
     instruction.n_operands = front.n_outputs + count
     instruction.n_outputs = front.n_outputs
     if front.n_outputs == 2:  # the second output of a product is for the graph
         instruction.operand[1].data = NULL
     instruction.run = NULL
     instruction.work = work_of(front, type, count, ndim, shape, k)
-    status = run_with_scratch(&instruction, team_for(instruction.work, 0), front.scratch(type, shape, k))
-    return target if status == KERNEL_OK else None
+    if run_with_scratch(instruction, team_for(instruction.work, 0), scratch) != KERNEL_OK:
+        return None
+    return target
+
+
+def product_with_front(Front front, general):
+    """`general`, which is `ops.matmul`, with the front before it: usual products never reach the interpreter."""
+
+    def matmul(a, b, *, bias=None, transpose_a=False, transpose_b=False, accumulate=False, out=None):
+        cdef Instruction instruction
+        cdef int64_t *flags = instruction.integer
+        if not accumulate:
+            flags[0], flags[1] = bool(transpose_a), bool(transpose_b)
+            flags[2] = flags[3] = flags[4] = 0  # nothing to accumulate to, no epilogue
+            result = run_usual(front, &instruction, (a, b, bias), out)
+            if result is not None:
+                return result
+        return general(a, b, bias=bias, transpose_a=transpose_a, transpose_b=transpose_b, accumulate=accumulate,
+                       out=out)
+
+    return matmul
 
 
 cdef int run_with_scratch(Instruction *instruction, int team, int64_t size) except -1:
@@ -259,17 +322,22 @@ cdef int run_with_scratch(Instruction *instruction, int team, int64_t size) exce
 
 
 def make_dispatch(prepare, general):
-    """The entry of all operations: the front where `prepare(name)` gives one and the call is usual, else `general`."""
+    """The entry of all operations: the front that `prepare(name)` gives where the call is usual, else `general`."""
     cdef dict fronts = {}
 
-    def dispatch(str name, inputs, out=None, *, labels=(), run=None, **attributes):
-        front = fronts.get(name, fronts)
-        if front is fronts:
+    def dispatch(str name, inputs, out=None, *, tuple labels=(), run=None, **attributes):
+        cdef tuple given = tuple(inputs), results
+        cdef Front front = fronts.get(name)
+        if front is None:
             front = fronts[name] = prepare(name)
-        if front is not None:
-            result = attempt(front, tuple(inputs), out, attributes)
+        if front.rule == NO_RULE:
+            results = front.recall(given, out, labels, attributes, run)
+            if results is not None:
+                return results[0] if len(results) == 1 else results
+        else:
+            result = attempt(front, given, out, attributes)
             if result is not None:
                 return result
-        return general(name, inputs, out, labels, run, attributes)
+        return general(name, given, out, labels, run, attributes)
 
     return dispatch

@@ -74,6 +74,10 @@ cdef int bind_array(Operand *operand, cnp.ndarray array) except -1:
     operand.ndim = ndim
     for axis in range(ndim):
         operand.shape[axis] = array.shape[axis]
+    if cnp.PyArray_IS_C_CONTIGUOUS(array):
+        set_contiguous(operand)
+        return 0
+    for axis in range(ndim):
         if array.strides[axis] % size:
             raise ValueError("an array's strides must be multiples of its item size")
         operand.stride[axis] = array.strides[axis] // size

@@ -82,5 +82,6 @@ PREPARATIONS = {
 assert FORM_WORDS * sizeof(int64_t) >= max(
     sizeof(CrossEntropy), sizeof(Flat), sizeof(PointwiseLoss), sizeof(Reduction), sizeof(Rows), sizeof(SmallProduct))
 
+PRODUCT_SCRATCH = <size_t> <void *> product_scratch  # where calls from C find it
 PEAK_FLOPS = 2 * PEAK_CHAINS * VL  # of the kernel `peak`, a step
 TILES = {"MR": MR, "NR": NR, "VL": VL, "KCHAIN": KCHAIN, "HAS_FMA": HAS_FMA}

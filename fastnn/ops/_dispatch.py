@@ -1,31 +1,29 @@
 """One entry for every operation: symbols are recorded in the graph, arrays are computed at once.
 
 A call on arrays fills one instruction and runs the kernel, the same machine code that Programs run. There is no plan;
-what follows from shapes and types alone is remembered.
+what follows from shapes and types alone is remembered (`kernels/remembered.pxi`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import lru_cache
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, update_wrapper
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastnn import kernels
 from fastnn.graph.tensor import Symbol, apply_all
-from fastnn.kernels import executor
-from fastnn.kernels.eager import Front, make_dispatch
-from fastnn.program import FLOATS, OPERATIONS, TYPE_CODES, Operation, Spec, at_maximum, status_message
+from fastnn.kernels.eager import MAX_AXES, Call, Front, make_dispatch, product_with_front
+from fastnn.program import FLOATS, OPERATIONS, Operation, Spec, at_maximum, status_message
 
 Array = NDArray[Any]
+Function = TypeVar("Function", bound=Callable[..., Any])
 Operand = ArrayLike | Symbol  # what the functions of fastnn.ops accept
 NO_SLOTS: Mapping[str, float] = {}
 FLOAT32 = np.dtype(np.float32)
-REMEMBERED = 1024  # kinds of calls: what shapes and types decide is found out once
 LABELS = tuple(map(np.dtype, (np.int64, np.int32, np.uint8)))  # types in which kernels read labels
-NAMES = {np.dtype(name): name for name in TYPE_CODES}
 
 
 def as_array(value: Any, name: str = "array") -> Array:
@@ -65,16 +63,22 @@ def _general(name: str, inputs: Sequence[Any], out: Array | Sequence[Array] | No
     return outputs[0] if len(outputs) == 1 else outputs
 
 
+@cache
 def front(name: str) -> Front:
-    """The compiled front of an operation with an `eager` rule."""
-    return Front(OPERATIONS[name], kernels.address, kernels.product_scratch)
+    """The compiled front of an operation."""
+    return Front(OPERATIONS[name], kernels.address, kernels.product_scratch_address)
 
 
 # dispatch(name, inputs, out=None, *, labels=(), run=None, **attributes) records operation `name` if an input is
 # symbolic; otherwise it computes it. It returns the first output, or all. `labels` are the positions of inputs that
 # stay whole numbers (classes, indices). `run` has the values of the run row's slots that a kernel reads when it is
 # called on arrays.
-dispatch = make_dispatch(lambda name: front(name) if OPERATIONS[name].eager else None, _general)
+dispatch = make_dispatch(front, _general)
+
+
+def product(function: Function) -> Function:
+    """A function that is called as `ops.matmul` is, with the compiled front before it."""
+    return cast(Function, update_wrapper(product_with_front(front("matmul"), function), function))
 
 
 def float_type(operands: Sequence[tuple[np.dtype[Any], int]]) -> str:
@@ -98,14 +102,22 @@ def compute(operation: Operation, inputs: Sequence[Any], out: Array | Sequence[A
         If operands do not fit the operation or `out` does not fit the result.
     """
     arrays = [None if value is None else as_array(value, operation.name) for value in inputs]
-    form = _form(operation.name, _described(arrays), labels, tuple(attributes.items()))
+    dtype = float_type([(each.dtype, each.ndim) for position, each in enumerate(arrays)
+                        if each is not None and position not in labels])  # fmt: skip
     for position, array in enumerate(arrays):
-        if array is not None and not (array.dtype is form.types[position] and array.flags.aligned):
-            arrays[position] = _converted(array, form.types[position])
-    targets = targets_for(operation, form.results, out)
+        if array is not None:
+            arrays[position] = _converted(array, _label_type(array) if position in labels else np.dtype(dtype))
+    known = front(operation.name)
+    call = known.find(tuple(arrays), labels, attributes)
+    if call is None:
+        results = inferred(operation, arrays, attributes)
+        shapes = [(at_maximum(spec.shape), np.dtype(spec.dtype)) for spec in results]
+        call = _new_call(operation, dtype, shapes, arrays, labels, attributes)
+        known.remember(call)
+    targets = targets_for(operation, call.results, out)
     # Where a result would overwrite what is still to be read, or a kernel cannot write, it is made in a copy first.
     apart = [np.array(each) if out is not None and _is_blocked(operation, each, arrays) else each for each in targets]
-    _run(operation, form.setting, apart, arrays, run)
+    _run(operation, call, apart, arrays, run)
     for target, result in zip(targets, apart, strict=True):
         if target is not result:
             target[...] = result
@@ -120,52 +132,19 @@ def inferred(operation: Operation, arrays: Sequence[Array | None], attributes: d
     TypeError, ValueError
         If they do not fit it.
     """
-    return _inferred(operation.name, _described(arrays), tuple(attributes.items()))
+    return operation.infer(_specs(arrays), attributes)
 
 
-Description = tuple[tuple[tuple[int, ...], np.dtype[Any]] | None, ...]  # shape and type of each operand
+Description = tuple[tuple[int, ...], np.dtype[Any]]  # shape and type of an operand
 
 
-def _described(arrays: Sequence[Array | None]) -> Description:
-    return tuple([None if array is None else (array.shape, array.dtype) for array in arrays])
+def _specs(arrays: Sequence[Array | None]) -> list[Spec | None]:
+    return [None if array is None else Spec(array.shape, array.dtype.name) for array in arrays]
 
 
-def _specs(described: Description) -> list[Spec | None]:
-    return [None if each is None else Spec(each[0], dtype_name(each[1])) for each in described]
-
-
-@lru_cache(maxsize=REMEMBERED)
-def _inferred(name: str, inputs: Description, attributes: tuple[tuple[str, Any], ...]) -> Sequence[Spec]:
-    return OPERATIONS[name].infer(_specs(inputs), dict(attributes))
-
-
-class Form(NamedTuple):
-    """What follows from the shapes and types of a call's inputs: the types that they need (None for absent ones), the
-    results, and what the kernel is called with.
-    """
-
-    types: list[np.dtype[Any] | None]
-    results: Sequence[Spec]
-    setting: Setting
-
-
-@lru_cache(maxsize=REMEMBERED)
-def _form(name: str, inputs: Description, labels: tuple[int, ...], attributes: tuple[tuple[str, Any], ...]) -> Form:
-    floats = [each for position, each in enumerate(inputs) if each is not None and position not in labels]
-    dtype = float_type([(kind, len(shape)) for shape, kind in floats])
-    types: list[np.dtype[Any] | None] = []
-    for position, each in enumerate(inputs):
-        if each is None:
-            types.append(None)
-        elif position in labels:
-            types.append(each[1] if each[1] in LABELS else np.dtype(np.int64))
-        else:
-            types.append(np.dtype(dtype))
-    converted = tuple([None if each is None or kind is None else (each[0], kind)
-                       for each, kind in zip(inputs, types, strict=True)])  # fmt: skip
-    results = _inferred(name, converted, attributes)
-    outputs = tuple([(at_maximum(spec.shape), np.dtype(spec.dtype)) for spec in results])
-    return Form(types, results, _setting(name, dtype, outputs, converted, attributes))
+def _label_type(array: Array) -> np.dtype[Any]:
+    """The type in which a kernel reads labels that come in this array."""
+    return array.dtype if array.dtype in LABELS else np.dtype(np.int64)
 
 
 def _converted(array: Array, kind: np.dtype[Any] | None) -> Array:
@@ -199,55 +178,48 @@ def execute(operation: Operation, targets: Sequence[Array], arrays: Sequence[Arr
     ValueError
         If the kernel refuses what it finds in the operands (labels, indices).
     """
-    described = _described(targets), _described(arrays)
-    _run(operation, _setting(operation.name, dtype, *described, tuple(attributes.items())), targets, arrays, run)
+    known = front(operation.name)
+    if known.recall(tuple(arrays), tuple(targets), (), attributes, run) is None:
+        results = [(target.shape, target.dtype) for target in targets]
+        call = _new_call(operation, dtype, results, arrays, (), attributes, in_place=True)
+        _run(operation, call, targets, arrays, run)
+        known.remember(call)
 
 
-def _run(operation: Operation, found: Setting, targets: Sequence[Array], arrays: Sequence[Array | None],
+def _run(operation: Operation, call: Call, targets: Sequence[Array], arrays: Sequence[Array | None],
          run: Mapping[str, float]) -> None:  # fmt: skip
-    n_threads = max(1, min(executor.threads(), int(found.work / 8000.0))) if found.parallel else 1
-    memory = np.empty((found.scratch + 64) * n_threads, np.uint8) if found.scratch else None
-    row = np.array([run[slot] for slot in found.slots], np.float64) if found.slots else None
-    operands = (*targets, *found.absent, *arrays)
-    status = executor.call(found.address, operands, len(targets) + len(found.absent), found.integers, found.numbers,
-                           found.work, n_threads, memory, row)  # fmt: skip
+    status = call.run(tuple(targets), tuple(arrays), run)
     if status:
         raise ValueError(f"{operation.name}: {status_message(status)}")
 
 
-class Setting(NamedTuple):
-    """What a kernel is called with besides arrays; it follows from their shapes and types."""
-
-    address: int
-    absent: tuple[None, ...]
-    slots: tuple[str, ...]
-    integers: tuple[int, ...]
-    numbers: tuple[float, ...]
-    work: float
-    scratch: int
-    parallel: bool
-
-
-@lru_cache(maxsize=REMEMBERED)
-def _setting(name: str, dtype: str, outputs: Description, inputs: Description,
-             given: tuple[tuple[str, Any], ...]) -> Setting:  # fmt: skip
-    operation, attributes = OPERATIONS[name], dict(given)
-    kernel = operation.kernel
+def _new_call(operation: Operation, dtype: str, results: Sequence[Description], arrays: Sequence[Array | None],
+              labels: tuple[int, ...], attributes: dict[str, Any], *, in_place: bool = False) -> Call:  # fmt: skip
+    """What the kernel for `dtype` needs for operands of these shapes and types."""
+    kernel, inputs = operation.kernel, [None if each is None else (each.shape, each.dtype) for each in arrays]
     if kernel is None:
-        raise NotImplementedError(f"operation {name!r} has no kernel and cannot be called on arrays")
-    absent = (None,) * ((kernel.n_outputs or 0) - len(outputs))
-    results, specs = _specs(outputs), _specs(inputs)
-    work = max(operation.flops(specs, results, attributes) * operation.cost, operation.nbytes(specs, results) / 20.0)
+        raise NotImplementedError(f"operation {operation.name!r} has no kernel and cannot be called on arrays")
+    for shape, _ in filter(None, (*inputs, *results)):
+        if len(shape) > MAX_AXES:
+            raise ValueError(f"{operation.name}: arrays may have up to {MAX_AXES} dimensions, got shape {shape}")
+    absent = (None,) * ((kernel.n_outputs or 0) - len(results))
+    outputs, specs = [Spec(shape, kind.name) for shape, kind in results], _specs(arrays)
     slots = operation.slots(attributes)
-    return Setting(
-        kernels.address(kernel.name, dtype), absent, slots, (*range(len(slots)), *kernel.integers(attributes)),
-        kernel.numbers(attributes), work, kernel.scratch([*results, *absent, *specs], attributes), kernel.parallel,
-    )  # fmt: skip
-
-
-def dtype_name(dtype: np.dtype[Any]) -> str:
-    """NumPy's name of a type, which NumPy itself makes anew each time, in a microsecond."""
-    return NAMES.get(dtype) or dtype.name
+    return Call(
+        kernels.address(kernel.name, dtype),
+        operands=(*results, *absent, *inputs),
+        results=tuple(outputs),
+        n_inputs=len(inputs),
+        labels=labels,
+        attributes=attributes,
+        slots=slots,
+        integers=(*range(len(slots)), *kernel.integers(attributes)),
+        numbers=kernel.numbers(attributes),
+        work=max(operation.flops(specs, outputs, attributes) * operation.cost, operation.nbytes(specs, outputs) / 20.0),
+        scratch=kernel.scratch([*outputs, *absent, *specs], attributes),
+        parallel=kernel.parallel,
+        in_place=in_place,
+    )
 
 
 def targets_for(operation: Operation, results: Sequence[Spec], out: Array | Sequence[Array] | None) -> list[Array]:
@@ -260,7 +232,7 @@ def targets_for(operation: Operation, results: Sequence[Spec], out: Array | Sequ
     for target, spec in zip(targets, results, strict=True):
         if not isinstance(target, np.ndarray):
             raise TypeError(f"{operation.name}: out must be a NumPy array, got {type(target).__name__}")
-        if target.shape != spec.shape or dtype_name(target.dtype) != spec.dtype:
+        if target.shape != spec.shape or target.dtype != spec.dtype:
             raise ValueError(
                 f"{operation.name}: out must have shape {spec.shape} and dtype {spec.dtype}, "
                 f"got {target.shape} and {target.dtype}"

@@ -16,8 +16,7 @@ import numpy as np
 
 from fastnn import kernels
 from fastnn.graph.tensor import Node, Symbol, Tensor, apply
-from fastnn.kernels.eager import attempt
-from fastnn.ops._dispatch import Array, Operand, as_array, dispatch, expect_floats, front
+from fastnn.ops._dispatch import Array, Operand, as_array, dispatch, expect_floats, product
 from fastnn.program import OPERATIONS, Attributes, Kernel, Operation, Shape, Spec, at_maximum, cast, register
 
 NO_EPILOGUE, FORWARD, SLOPE = 0, 1, 2  # as in kernels/product.pxi
@@ -204,9 +203,9 @@ register(
         cost=1 / 80,
     )
 )
-_FRONT = front("matmul")
 
 
+@product
 def matmul(
     a: Operand,
     b: Operand,
@@ -247,10 +246,6 @@ def matmul(
         turned["transpose_a"] = True
     if transpose_b:
         turned["transpose_b"] = True
-    if not accumulate:
-        result = attempt(_FRONT, (a, b, bias), out, turned)
-        if result is not None:
-            return result
     if isinstance(a, Symbol) or isinstance(b, Symbol) or isinstance(bias, Symbol):
         if accumulate:
             raise TypeError("matmul: accumulate is for arrays; add symbolic tensors with +")

@@ -70,6 +70,8 @@ _register_softmax("log_softmax", LOG_SOFTMAX, log_softmax_reference, _reference_
 
 
 def _last_axis(name: str, x: Any, axis: int) -> None:
+    if axis == -1:
+        return
     ndim = rank(name, x)
     if ndim and normalise_axes(name, axis, ndim) != (ndim - 1,):
         raise ValueError(f"{name}: only the last axis (-1) is supported, got axis {axis} of {ndim}: transpose first")

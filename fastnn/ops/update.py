@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 
 from fastnn.graph.tensor import Symbol, apply, apply_all
-from fastnn.ops._dispatch import Array, Operand, as_array, dispatch, dtype_name, execute, expect_floats, inferred
+from fastnn.ops._dispatch import Array, Operand, as_array, dispatch, execute, expect_floats, front, inferred
 from fastnn.ops._elementwise import COMBINATIONS
 from fastnn.program import FLOATS, OPERATIONS, Attributes, Kernel, Operation, Spec, cast, register
 
@@ -62,6 +62,7 @@ RULES = {
     "adam": Rule(6, 2, ("beta1", "beta2", "eps"), 14),
     "adamw": Rule(6, 2, ("beta1", "beta2", "eps"), 14),
 }
+NEEDED = {name: frozenset(filter(None, rule.numbers)) for name, rule in RULES.items()}
 
 
 def _penalties(name: str, attributes: Attributes) -> tuple[float, float]:
@@ -209,9 +210,9 @@ def update(rule: str, parameter: Any, states: Sequence[Any], gradient: Operand, 
     """
     if rule not in RULES:
         raise ValueError(f"update: there is no rule {rule!r}; there are {', '.join(RULES)}")
-    needed = [name for name in RULES[rule].numbers if name]
-    if sorted(needed) != sorted(numbers):
-        raise TypeError(f"update: {rule} needs {', '.join(needed) or 'no numbers'}, got {', '.join(numbers) or 'none'}")
+    if numbers.keys() != NEEDED[rule]:
+        needed = ", ".join(filter(None, RULES[rule].numbers)) or "no numbers"
+        raise TypeError(f"update: {rule} needs {needed}, got {', '.join(numbers) or 'none'}")
     attributes = {
         "rate_scale": float(rate_scale), "weight_decay": float(weight_decay), "l1": float(l1), "l2": float(l2),
         "clip_value": clip_value, **numbers,
@@ -232,8 +233,10 @@ def update(rule: str, parameter: Any, states: Sequence[Any], gradient: Operand, 
 def _in_place(operation: Operation, targets: Sequence[Any], others: Sequence[Any], attributes: dict[str, Any],
               run: Mapping[str, float]) -> tuple[Array, ...]:  # fmt: skip
     """Runs an update on arrays, whose inputs are `others` and then what it changes."""
+    if front(operation.name).recall((*others, *targets), tuple(targets), (), attributes, run) is not None:
+        return tuple(targets)
     for target in targets:
-        if not isinstance(target, np.ndarray) or dtype_name(target.dtype) not in FLOATS:
+        if not isinstance(target, np.ndarray) or target.dtype.name not in FLOATS:
             kind = target.dtype if isinstance(target, np.ndarray) else type(target).__name__
             raise TypeError(f"{operation.name}: only float32 and float64 arrays can be changed in place, got {kind}")
         if not target.flags.writeable:
@@ -241,7 +244,7 @@ def _in_place(operation: Operation, targets: Sequence[Any], others: Sequence[Any
     dtype = targets[0].dtype
     read = [None if each is None else as_array(each, operation.name).astype(dtype, copy=False) for each in others]
     inferred(operation, [*read, *targets], attributes)
-    execute(operation, targets, [*read, *targets], dtype_name(dtype), attributes, run)
+    execute(operation, targets, [*read, *targets], dtype.name, attributes, run)
     return tuple(targets)
 
 
