@@ -24,9 +24,19 @@ Array = NDArray[Any]
 
 def product(shape: ProductShape, a: Array, b: Array) -> Callable[[int], Array]:
     """C = a b into the same array, each a call from Python."""
-    c = np.empty((shape.m, shape.n), shape.dtype)
-    turned = {name: True for name in ("transpose_a", "transpose_b") if getattr(shape, name)}
-    return repeated(partial(fnn.ops.matmul, a, b, out=c, **turned), c)
+    matmul, c = fnn.ops.matmul, np.empty((shape.m, shape.n), shape.dtype)
+    turn_a, turn_b = shape.transpose_a, shape.transpose_b
+
+    def run(times: int) -> Array:
+        if turn_a or turn_b:
+            for _ in range(times):
+                matmul(a, b, transpose_a=turn_a, transpose_b=turn_b, out=c)
+        else:
+            for _ in range(times):
+                matmul(a, b, out=c)
+        return c
+
+    return run
 
 
 def program_product(shape: ProductShape, a: Array, b: Array) -> Callable[[int], Array]:
