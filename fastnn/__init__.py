@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from fastnn import (
     callbacks,
-    datasets,
     initializers,
     losses,
     metrics,
@@ -42,7 +41,7 @@ from fastnn.sequential import Sequential
 from fastnn.trainer import History, Trainer
 
 if TYPE_CHECKING:
-    from fastnn import plots
+    from fastnn import datasets, plots
 
 __all__ = [
     "SGD",
@@ -84,9 +83,13 @@ __all__ = [
 
 
 def __getattr__(name: str) -> ModuleType:
-    """Plots are imported when they are asked for: most programs never do."""
-    if name == "plots":
+    """Data sets and plots are imported when they are asked for: many programs never do."""
+    if name in ("datasets", "plots"):
         from importlib import import_module
 
-        return import_module("fastnn.plots")
+        return import_module(f"fastnn.{name}")
     raise AttributeError(f"module 'fastnn' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
-from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 from fastnn._check import whole
@@ -299,7 +297,7 @@ class Checkpoint(Callback):
         if finished % self.every or (self.watch is not None and not self.watch.observe(metrics)):
             return
         path = self._path(finished, metrics)
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(path)
         trainer.save(path)
 
     def _path(self, finished: int, metrics: Mapping[str, float]) -> str:
@@ -342,15 +340,15 @@ class CSVLogger(Callback):
     """
 
     def __init__(self, path: str | os.PathLike[str], append: bool = False) -> None:
-        self.path = Path(path)
+        self.path = os.fspath(path)
         self.append = append
         self._columns: list[str] | None = None
 
     def on_fit_begin(self, trainer: Any) -> None:
         """Starts the file, or reads the columns of one to be continued."""
         if self._columns is None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            rows = self._read() if self.append and self.path.exists() else []
+            _make_folder(self.path)
+            rows = self._read() if self.append and os.path.exists(self.path) else []
             self._write(list(rows[0]) if rows else ["epoch"], rows)
 
     def on_epoch_end(self, trainer: Any, epoch: int, metrics: Mapping[str, float]) -> None:
@@ -360,16 +358,26 @@ class CSVLogger(Callback):
         new = [name for name in row if name not in self._columns]
         if new:
             self._write([*self._columns, *new], self._read())
-        with self.path.open("a", newline="") as file:
-            csv.DictWriter(file, self._columns, restval="").writerow(row)
+        self._write(self._columns, [row], "a")
 
     def _read(self) -> list[dict[str, Any]]:
-        with self.path.open(newline="") as file:
-            return list(csv.DictReader(file, restval=""))
+        from csv import DictReader  # not before: few programs write such a file
 
-    def _write(self, columns: list[str], rows: list[dict[str, Any]]) -> None:
-        with self.path.open("w", newline="") as file:
-            writer = csv.DictWriter(file, columns, restval="")
-            writer.writeheader()
+        with open(self.path, newline="") as file:
+            return list(DictReader(file, restval=""))
+
+    def _write(self, columns: list[str], rows: list[dict[str, Any]], mode: str = "w") -> None:
+        """Starts the file anew, or with "a" adds to it."""
+        from csv import DictWriter
+
+        with open(self.path, mode, newline="") as file:
+            writer = DictWriter(file, columns, restval="")
+            if mode == "w":
+                writer.writeheader()
             writer.writerows(rows)
         self._columns = columns
+
+
+def _make_folder(path: str) -> None:
+    """Makes the folder that a file is to be written to, if it is not there."""
+    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)

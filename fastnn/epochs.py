@@ -8,7 +8,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Protocol
 
@@ -43,27 +42,21 @@ class Epochs(Protocol):
         """Trains on all data once; returns the loss and the metrics. `each_step` asks for a watch after each."""
 
 
-@dataclass
 class ArrayEpochs:
     """Arrays, in batches of rows that are shuffled anew each time; an update from one batch or several."""
 
-    stepper: Stepper
-    samples: Samples
-    batch: int
-    shuffle: bool
-    measured: Sequence[Metric]
-    per_update: int
-    _starts: NDArray[np.int64] = field(init=False)
-    _rows: NDArray[np.int64] = field(init=False)
-    _arrays: dict[str, Any] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self._starts = np.arange(0, self.samples.n, self.batch)
-        self._rows = np.minimum(self.batch, self.samples.n - self._starts)
-        learn = "update" if self.per_update == 1 else "accumulate"
-        kind = Kind(self.batch, self.shuffle, bool(self.measured), learn)
-        self._runner = self.stepper.runner(self.samples, kind)
-        self._arrays = self.stepper.network.block.backend.bring(self.samples.bound())
+    def __init__(self, stepper: Stepper, samples: Samples, batch: int, shuffle: bool, measured: Sequence[Metric],
+                 per_update: int) -> None:  # fmt: skip
+        self.stepper = stepper
+        self.samples = samples
+        self.shuffle = shuffle
+        self.measured = measured
+        self.per_update = per_update
+        self._starts = np.arange(0, samples.n, batch)
+        self._rows = np.minimum(batch, samples.n - self._starts)
+        kind = Kind(batch, shuffle, bool(measured), "update" if per_update == 1 else "accumulate")
+        self._runner = stepper.runner(samples, kind)
+        self._arrays = stepper.network.block.backend.bring(samples.bound())
 
     @property
     def updates(self) -> int:
@@ -110,17 +103,18 @@ class ArrayEpochs:
         return advance
 
 
-@dataclass
 class BatchEpochs:
     """An iterable of batches (x, y) or (x, y, sample_weight): an update from each, or from several."""
 
-    stepper: Stepper
-    batches: Iterable[Any]
-    measured: Sequence[Metric]
-    per_update: int
-    updates: None = None
-    _tried: bool = False
-    _repeated: tuple[RepeatedStep, ...] = ()
+    updates = None  # nobody knows how many
+
+    def __init__(self, stepper: Stepper, batches: Iterable[Any], measured: Sequence[Metric], per_update: int) -> None:
+        self.stepper = stepper
+        self.batches = batches
+        self.measured = measured
+        self.per_update = per_update
+        self._tried = False
+        self._repeated: tuple[RepeatedStep, ...] = ()
 
     def run(self, epoch: int, watch: Watch, each_step: bool) -> dict[str, float]:
         """Goes through all batches once."""

@@ -6,8 +6,7 @@ Nothing is copied that the gather kernel can read where it lies: any strides, fl
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,16 +57,14 @@ def count_rows(arrays: Sequence[NDArray[Any]]) -> int:
     return counts.pop()
 
 
-@dataclass(frozen=True)
-class Target:
+class Target(NamedTuple):
     """What an output is compared with: how many dimensions its array has, and whether it holds class labels."""
 
     labels: bool
     shape: tuple[int, ...]  # of one sample
 
 
-@dataclass(frozen=True)
-class Samples:
+class Samples(NamedTuple):
     """Checked training data: arrays that Programs read in place.
 
     Attributes
@@ -117,7 +114,7 @@ class Samples:
         """
         factors = _class_factors(class_weight, self.targets, self.kinds, output)
         own = self.weights[0]
-        return replace(self, weights=[factors if own is None else own * factors])
+        return self._replace(weights=[factors if own is None else own * factors])
 
 
 def as_samples(x: Any, y: Any, layers: Sequence[InputLayer], output_names: Sequence[str],

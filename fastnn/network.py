@@ -442,7 +442,7 @@ class Network:
         OSError
             If the file cannot be written.
         """
-        saving.write(path, self.parameters(), {"kind": "network", "network": saving.describe(self)})
+        saving.write_network(path, self)
 
     def __getstate__(self) -> dict[str, Any]:
         kept = {key: value for key, value in self.__dict__.items() if key not in ("_prepared", "trainer", "_evaluator")}

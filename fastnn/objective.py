@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,8 +17,7 @@ PROBABILITIES = ("sigmoid", "softmax")  # activations that give them
 RESERVED = ("loss", "seconds", "learning_rate")  # in the history beside the metrics
 
 
-@dataclass(frozen=True)
-class Objective:
+class Objective(NamedTuple):
     """What a network is trained on: the sum of its outputs' losses, each times its weight."""
 
     losses: tuple[losses.Loss, ...]

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -59,8 +59,7 @@ class Spec:
 Attributes = Mapping[str, Any]
 
 
-@dataclass(frozen=True)
-class Kernel:
+class Kernel(NamedTuple):
     """How an operation is handed to compiled code.
 
     `name` is the kernel's in `kernels/level.pxi`; `integers` and `numbers` turn the operation's attributes into the
@@ -75,8 +74,15 @@ class Kernel:
     n_outputs: int | None = None  # outputs are padded with None up to this number
 
 
-@dataclass(frozen=True)
-class Operation:
+def _one_an_element(inputs: Sequence[Spec | None], outputs: Sequence[Spec | None], attributes: Attributes) -> int:
+    return outputs[0].size if outputs[0] else 0
+
+
+def _each_operand_once(inputs: Sequence[Spec | None], outputs: Sequence[Spec | None]) -> int:
+    return sum(spec.nbytes for spec in (*inputs, *outputs) if spec is not None)
+
+
+class Operation(NamedTuple):
     """Everything there is to know about one operation.
 
     Attributes
@@ -134,12 +140,8 @@ class Operation:
     gradient: Callable[..., Sequence[Any]] | None = None
     kernel: Kernel | None = None
     slots: Callable[[Attributes], tuple[str, ...]] = lambda attributes: ()
-    flops: Callable[[Sequence[Spec | None], Sequence[Spec | None], Attributes], int] = (
-        lambda inputs, outputs, attributes: outputs[0].size if outputs[0] else 0
-    )
-    nbytes: Callable[[Sequence[Spec | None], Sequence[Spec | None]], int] = lambda inputs, outputs: sum(
-        spec.nbytes for spec in (*inputs, *outputs) if spec is not None
-    )
+    flops: Callable[[Sequence[Spec | None], Sequence[Spec | None], Attributes], int] = _one_an_element
+    nbytes: Callable[[Sequence[Spec | None], Sequence[Spec | None]], int] = _each_operand_once
     epilogue: str | None = None
     takes_epilogue: bool = False
     with_update: Callable[[Sequence[Spec | None], Attributes], str | None] = lambda inputs, attributes: None
@@ -195,8 +197,7 @@ def cast(value: Any, kind: Any) -> Any:
     return value.astype(kind) if hasattr(value, "astype") else np.dtype(kind).type(value)
 
 
-@dataclass(frozen=True)
-class Buffer:
+class Buffer(NamedTuple):
     """A tensor's place: `offset` bytes into a block. Blocks are named: arena, parameters, gradients, state, ..."""
 
     name: str
@@ -205,7 +206,7 @@ class Buffer:
     offset: int
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Instruction:
     """One operation on buffers. `barrier`: it reads or overwrites what another thread may have written."""
 
@@ -240,7 +241,7 @@ def _specs(buffers: Sequence[Buffer | None]) -> list[Spec | None]:
     return [None if buffer is None else buffer.spec for buffer in buffers]
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Program:
     """A flat list of instructions over blocks of memory.
 

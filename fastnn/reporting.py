@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,8 +32,7 @@ class History(dict[str, list[float]]):
 FAILURES = (ArithmeticError, AttributeError, LookupError, NameError, TypeError, ValueError)
 
 
-@dataclass(frozen=True)
-class Metric:
+class Metric(NamedTuple):
     """A number to report: what it is called, which output it looks at, and `function(y_true, y_pred)`.
 
     Attributes
@@ -52,8 +50,7 @@ class Metric:
     own: bool
 
 
-@dataclass
-class Predictions:
+class Predictions(NamedTuple):
     """What was predicted, what should have been, and what each row counts: arrays for each output, in one order."""
 
     predicted: list[NDArray[Any]]

@@ -6,7 +6,6 @@ import os
 import platform
 import sys
 import threading
-from pathlib import Path
 from typing import Any
 
 import threadpoolctl
@@ -75,17 +74,22 @@ def show_config(file: Any = None) -> None:
 def cpu_quota(root: str = "/sys/fs/cgroup") -> int:
     """Processors that the control group allows on average, rounded up; 0 where there is no limit."""
     try:
-        text = Path(root, "cpu.max").read_text().split()
+        text = _read(f"{root}/cpu.max").split()
         quota, period = text[0], int(text[1])
     except (OSError, IndexError, ValueError):
         try:
-            quota = Path(root, "cpu/cpu.cfs_quota_us").read_text().strip()
-            period = int(Path(root, "cpu/cpu.cfs_period_us").read_text())
+            quota = _read(f"{root}/cpu/cpu.cfs_quota_us").strip()
+            period = int(_read(f"{root}/cpu/cpu.cfs_period_us"))
         except (OSError, ValueError):
             return 0
     if not quota.isdigit() or period <= 0:
         return 0  # "max", or -1
     return -(-int(quota) // period)
+
+
+def _read(path: str) -> str:
+    with open(path, encoding="utf-8") as file:
+        return file.read()
 
 
 def _available_processors() -> int:
@@ -94,7 +98,7 @@ def _available_processors() -> int:
 
 def _processor() -> str:
     try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
+        for line in _read("/proc/cpuinfo").splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     except OSError:

@@ -1,190 +1,40 @@
-"""Networks and trainers as safetensors files: arrays by name, everything else as JSON in the header.
+"""Networks and trainers as arrays by name and plain data, and back.
 
-A file is written beside its target and renamed: a crash leaves the old file or the new one, never half of one. A
-checksum over all of it, header included, tells a damaged one.
+archive.py makes a file of that. It is imported when one is written or read: most programs never do.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
-from pathlib import Path
-from typing import Any, BinaryIO
+from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastnn import losses
 from fastnn._config import Configurable
-from fastnn._version import __version__
 from fastnn.callbacks import by_class
 from fastnn.layers.base import InputLayer, Layer, Parameter, Wire
 from fastnn.losses import Loss
 from fastnn.objective import Objective
 from fastnn.optimizers import Optimizer
 
-try:
-    import fcntl
-except ImportError:  # only POSIX systems have it
-    fcntl = None  # type: ignore[assignment]
-
-FORMAT = 2  # changes with the layout of what is written: other files are refused, and not half understood
-UNSIGNED = "0" * 64  # stands in the checksum's place while it is computed
 NETWORKS: dict[str, Any] = {}  # the classes "Network" and "Sequential": filled by the room above that defines them
 
 
-def write(path: Any, arrays: Mapping[str, NDArray[Any]], description: Mapping[str, Any]) -> None:
-    """Writes arrays and a description atomically; the same contents give the same bytes.
+def write_network(path: Any, network: Any) -> None:
+    """Writes structure and parameters: see `Network.save`."""
+    from fastnn import archive
 
-    Raises
-    ------
-    TypeError
-        If the description holds something that JSON cannot, or the path is not one.
-    OSError
-        If the folder does not exist or cannot be written to.
-    """
-    from safetensors.numpy import save
-
-    target = Path(os.path.realpath(_as_path(path)))  # a link stays one: its target is replaced
-    text = json.dumps({"format": FORMAT, "fastnn": __version__, "sha256": UNSIGNED, **description})
-    content = save({name: np.ascontiguousarray(array) for name, array in arrays.items()}, metadata={"fastnn": text})
-    if target.is_dir():
-        raise IsADirectoryError(f"cannot save to {str(target)!r}: it is a directory")
-    if not target.parent.is_dir():
-        raise FileNotFoundError(f"cannot save to {str(target)!r}: there is no directory {str(target.parent)!r}")
-    with suppress(OSError):
-        _clear(target)
-    beside, file = _open_beside(target)
-    try:
-        with file:
-            for part in _signed(content):
-                file.write(part)
-            file.flush()
-            os.fsync(file.fileno())
-            os.replace(beside, target)  # while it is locked: nobody can take it for abandoned
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
-
-
-def _open_beside(target: Path) -> tuple[Path, BinaryIO]:
-    """A new file in the same folder, locked for as long as it is open."""
-    while True:
-        beside = target.with_name(f".{target.name}.{os.urandom(4).hex()}.part")
-        file = open(beside, "xb")  # noqa: SIM115 (the caller closes it)
-        with suppress(OSError):  # without locks nothing is cleared either
-            _lock(file, wait=True)
-        if os.fstat(file.fileno()).st_nlink:
-            return beside, file
-        file.close()  # `_clear` found it in the moment before it was locked
-
-
-def _clear(target: Path) -> None:
-    """Removes what killed saves to this target have left: files of our naming that no living process has locked."""
-    name = re.compile(rf"\.{re.escape(target.name)}\.[0-9a-f]{{8}}\.part")
-    for path in target.parent.iterdir():
-        if name.fullmatch(path.name) and path.is_file() and not path.is_symlink():
-            with suppress(OSError), open(path, "rb") as file:
-                _lock(file, wait=False)
-                path.unlink()
-
-
-def _lock(file: Any, *, wait: bool) -> None:
-    """Locks a file until it is closed.
-
-    Raises
-    ------
-    OSError
-        If somebody else has, or the file system or the operating system knows no such locks.
-    """
-    if fcntl is None:
-        raise OSError("this system has no flock")
-    fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-
-
-def read(path: Any) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-    """The arrays and the description of a file that `write` made.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If it is damaged, be it by a single bit, of another version's format, or something else than a file of fastnn.
-    """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load
-
-    source = _as_path(path)
-    if source.is_dir():
-        raise IsADirectoryError(f"cannot load {str(source)!r}: it is a directory")
-    if not source.exists():
-        raise FileNotFoundError(f"cannot load {str(source)!r}: there is no such file")
-    content = source.read_bytes()
-    try:
-        header = content[: _header_size(content)]
-        metadata = json.loads(header[8:]).get("__metadata__", {})
-        if "fastnn" not in metadata:
-            raise ValueError("it holds no description of a network")
-        description = json.loads(metadata["fastnn"])
-        _check_signature(content, description["sha256"])
-        if description["format"] == FORMAT:
-            return load(content), description
-    except (SafetensorError, KeyError, ValueError, TypeError, RecursionError, AttributeError) as problem:
-        reason = f"no entry {problem}" if isinstance(problem, KeyError) else str(problem)
-        raise ValueError(f"{str(source)!r} is damaged or was not saved by fastnn: {reason}") from problem
-    raise ValueError(
-        f"{str(source)!r} was saved by another version, fastnn {description.get('fastnn')}, in format "
-        f"{description['format']!r}: version {__version__} reads format {FORMAT}"
-    )
-
-
-def _as_path(path: Any) -> Path:
-    if not isinstance(path, (str, os.PathLike)):
-        raise TypeError(f"path: expected a string or a path, got {type(path).__name__}")
-    return Path(path)
-
-
-def _header_size(content: bytes) -> int:
-    """Bytes of a safetensors file before its data: a length (8 bytes) and so much JSON."""
-    size = 8 + int.from_bytes(content[:8], "little")
-    if len(content) < 8 or size > len(content):
-        raise ValueError(f"it ends within its header, after {len(content)} bytes")
-    return size
-
-
-def _signed(content: bytes) -> tuple[bytes, memoryview]:
-    """Header and data, with the checksum of both in its place in the header."""
-    from hashlib import sha256  # not before: it loads a library
-
-    size = _header_size(content)
-    digest = sha256(content).hexdigest()
-    return content[:size].replace(_signature(UNSIGNED), _signature(digest), 1), memoryview(content)[size:]
-
-
-def _check_signature(content: bytes, digest: str) -> None:
-    """Refuses contents whose checksum, taken with zeros in its own place, is another: nothing else goes unnoticed."""
-    from hashlib import sha256
-
-    size = _header_size(content)
-    header = content[:size].replace(_signature(digest), _signature(UNSIGNED), 1)
-    found = sha256(header)
-    found.update(memoryview(content)[size:])
-    if found.hexdigest() != digest:
-        raise ValueError("its contents do not have the checksum that they were saved with")
-
-
-def _signature(digest: str) -> bytes:
-    """How the checksum stands in the header: in JSON within JSON."""
-    return json.dumps(json.dumps({"sha256": digest}))[2:-2].encode()
+    archive.write(path, network.parameters(), {"kind": "network", "network": describe(network)})
 
 
 def read_network(path: Any, custom_objects: Mapping[str, Any], backend: str) -> Any:
     """The network in a file of a network or a trainer: see `fastnn.load`."""
-    arrays, description = read(path)
+    from fastnn import archive
+
+    arrays, description = archive.read(path)
     with _naming(path):
         network = rebuild(description["network"], custom_objects, backend)
         restore(network, arrays)
@@ -351,9 +201,11 @@ def restore(network: Any, arrays: Mapping[str, NDArray[Any]]) -> None:
 
 def write_trainer(path: Any, trainer: Any) -> None:
     """Writes a trainer with its network, as they are between two steps: see `Trainer.save`."""
+    from fastnn import archive
+
     with trainer.network.block.between_steps():
         arrays, description = _describe_trainer(trainer)
-    write(path, arrays, description)
+    archive.write(path, arrays, description)
 
 
 def _describe_trainer(trainer: Any) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
@@ -391,7 +243,9 @@ def _describe_trainer(trainer: Any) -> tuple[dict[str, NDArray[Any]], dict[str, 
 
 def read_trainer(path: Any, trainer_class: Any, custom_objects: Mapping[str, Any], backend: str) -> Any:
     """A trainer and its network: see `Trainer.load`."""
-    arrays, description = read(path)
+    from fastnn import archive
+
+    arrays, description = archive.read(path)
     if description.get("kind") != "trainer":
         raise ValueError(f"{str(path)!r} holds a network without a trainer: use fastnn.load")
     with _naming(path):

@@ -214,7 +214,7 @@ class Piecewise(Schedule):
         return np.asarray(self.rates, np.float64)[pieces]
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class ReduceOnPlateau(Schedule):
     """Multiplies the rate by `factor` whenever `monitor` has not improved for `patience` epochs in a row.
 

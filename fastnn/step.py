@@ -6,8 +6,8 @@ Everything that changes between steps comes from the run table; what is traced h
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -22,8 +22,7 @@ from fastnn.program import Extent, Program, Spec
 LISTED = 2  # parameters that a name lists; of more, the first
 
 
-@dataclass(frozen=True)
-class Kind:
+class Kind(NamedTuple):
     """What a step has to do; Programs are cached by it.
 
     Attributes
@@ -45,8 +44,7 @@ class Kind:
     learn: str = ""
 
 
-@dataclass(frozen=True)
-class Segment:
+class Segment(NamedTuple):
     """A run of neighbouring parameters with the same settings, updated in one pass: offsets in elements."""
 
     start: int
@@ -74,8 +72,8 @@ def joined(parts: Iterable[Segment]) -> list[Segment]:
     found: list[Segment] = []
     for part in parts:
         last = found[-1] if found else None
-        if last and last == replace(part, start=last.start, size=last.size) and last.start + last.size == part.start:
-            found[-1] = replace(last, size=last.size + part.size)
+        if last and last == part._replace(start=last.start, size=last.size) and last.start + last.size == part.start:
+            found[-1] = last._replace(size=last.size + part.size)
         else:
             found.append(part)
     return found
@@ -194,7 +192,7 @@ def _place_gradients(
     return found
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False, repr=False)
 class BlockPart:
     """A stretch of a block under a name: to the graph it is a variable like any other. Two may have one name."""
 

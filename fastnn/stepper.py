@@ -6,8 +6,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +23,7 @@ EVALUATION_ROWS = 256
 MAX_PROGRAMS = 32  # kept: steps for other kinds of data or batch sizes push out the oldest
 
 
-@dataclass
-class Batches:
+class Batches(NamedTuple):
     """Rows of some samples, as a step takes them: its prepared Program, and for each batch its rows and first row."""
 
     runner: Any

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import fastnn as fnn
-from fastnn import ops, saving
+from fastnn import archive, ops
 
 FILES = 500  # of each kind
 
@@ -104,7 +104,7 @@ def test_no_byte_of_a_file_is_idle(tmp_path: Path) -> None:
         content[place] ^= 1 << place % 8
         (tmp_path / "net").write_bytes(content)
         with pytest.raises(ValueError, match="damaged"):
-            saving.read(tmp_path / "net")
+            archive.read(tmp_path / "net")
         content[place] ^= 1 << place % 8
     (tmp_path / "net").write_bytes(content)
     fnn.load(tmp_path / "net")
@@ -116,10 +116,10 @@ def resigned(content: bytes, change: Callable[[dict], object]) -> bytes:
     header = json.loads(content[8:size])
     description = json.loads(header["__metadata__"]["fastnn"])
     change(description)
-    description["sha256"] = saving.UNSIGNED
+    description["sha256"] = archive.UNSIGNED
     header["__metadata__"]["fastnn"] = json.dumps(description)
     text = json.dumps(header).encode()
-    return b"".join(saving._signed(len(text).to_bytes(8, "little") + text + content[size:]))
+    return b"".join(archive._signed(len(text).to_bytes(8, "little") + text + content[size:]))
 
 
 NONSENSE = {
@@ -246,7 +246,7 @@ def test_a_failed_save_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.M
     def fail(*_: object) -> None:
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(saving.os, "replace", fail)
+    monkeypatch.setattr(archive.os, "replace", fail)
     with pytest.raises(OSError, match="no space"):
         network(seed=2).save(tmp_path / "net")
     assert [path.name for path in tmp_path.iterdir()] == ["net"]

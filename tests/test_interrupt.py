@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import fastnn as fnn
-from fastnn import saving
+from fastnn import archive
 
 LIMIT = 2.0  # seconds from the signal to the end of `fit`; a tenth of one on a machine with nothing else to do
 FOREVER = 10**9
@@ -246,7 +246,7 @@ def test_interrupted_save_leaves_the_old_file(tmp_path: Path, monkeypatch: pytes
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(saving.os, "fsync", interrupt)
+    monkeypatch.setattr(archive.os, "fsync", interrupt)
     with pytest.raises(KeyboardInterrupt):
         trainer.save(tmp_path / "trainer")
     assert [path.name for path in tmp_path.iterdir()] == ["trainer"]

@@ -14,7 +14,7 @@ ROOT = Path(fastnn.__file__).parent
 # From the ground up; files on one line are of one rank and may import each other.
 RANKS = [
     {"_version", "_config", "_check"},
-    {"program"},
+    {"program", "archive"},
     {"kernels"},
     {"graph"},
     {"backends"},

@@ -15,7 +15,7 @@ from fastnn.graph.tensor import Node, Tensor, specs
 from fastnn.program import OPERATIONS, Operation
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Call:
     """A node on its way to becoming an instruction: fusion may add outputs, inputs and attributes."""
 

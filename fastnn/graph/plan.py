@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,15 +17,14 @@ SERIAL_WORK = 40000.0  # nanoseconds: an instruction with less work at its large
 LASTING = ("parameters", "state")  # blocks that a step may change only after its commit point
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(NamedTuple):
     """Where a tensor has to lie: so many bytes into a block."""
 
     block: str
     offset: int = 0
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class _Lifetime:
     """First and last instruction that touch a piece of the arena."""
 
@@ -34,7 +34,7 @@ class _Lifetime:
     offset: int = 0
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class _Layout:
     """Places found so far. A view has the place of the tensor that it looks at."""
 

@@ -21,9 +21,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -37,8 +36,7 @@ ADJUSTMENTS = ("weight_decay", "l1", "l2", "clip_value")  # what may be done to 
 SUMS_AT_ONCE = 11  # an instruction has room for twelve operands, and one is the result
 
 
-@dataclass(frozen=True)
-class Rule:
+class Rule(NamedTuple):
     """One row of the table above: the kernel's code, and the names of its three numbers ("" where it has none)."""
 
     code: int
