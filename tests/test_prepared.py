@@ -1,4 +1,4 @@
-"""Prepared instructions: a kernel's short way for bound operands gives the bits of its general way and the reference."""
+"""Prepared instructions: a short way for bound operands gives the bits of the general way and of the reference."""
 
 from __future__ import annotations
 

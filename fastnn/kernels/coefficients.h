@@ -12,10 +12,6 @@
 #define TWO_OVER_ROOT_PI 1.1283791670955126
 #define ROOT_TWO_OVER_PI 0.7978845608028654
 #define ONE_OVER_ROOT_TWO_PI 0.3989422804014327
-/* Adding this to a number of small magnitude rounds it to a whole one; it then stands in the low bits of the sum, with
- * the exponent's bias added. */
-#define ROUNDER ((real)(1.5 * ((int64_t)1 << MANTISSA_BITS) + EXPONENT_BIAS))
-
 #define LIFT ((real)((int64_t)2 << MANTISSA_BITS)) /* makes denormals normal */
 #define NOT_A_NUMBER ((real)__builtin_nan(""))
 #define INFINITE ((real)__builtin_inf())

@@ -12,7 +12,8 @@ cdef struct CrossEntropy:
 
 cdef struct Row:
     # What the passes over one row find out, each number in every lane.
-    vf shift, total, log_total   # the largest logit; the sum of exp(z - shift), and its logarithm
+    vf shift                     # the largest logit
+    vf inverse, log_total        # 1 / the sum of exp(z - shift), and its logarithm
     vf mass                      # the sum of the targets
     vf scale                     # of the slope, the row's weight included
 
@@ -93,11 +94,11 @@ cdef real dense_loss(const CrossEntropy *loss, Row *row, int64_t first) noexcept
 
 
 cdef void slope_run_of(const CrossEntropy *loss, const Row *row, real *slope, const real *t, int64_t n) noexcept nogil:
-    """slope = (mass slope / total - target) scale; without targets they are the smoothing alone, and mass is 1."""
+    """slope = (mass slope inverse - target) scale; without targets they are the smoothing alone, and mass is 1."""
     cdef int64_t i = 0
     cdef vf value
     while i < n:
-        value = load_up_to(slope + i, n - i, row.total) / row.total
+        value = load_up_to(slope + i, n - i, vsplat(0)) * row.inverse
         if t != NULL:
             value = vfma(row.mass, value, -smoothed(loss, t + i, n - i))
         else:
@@ -127,7 +128,7 @@ cdef inline real loss_with_label(const CrossEntropy *loss, const Row *row, int64
     """The loss of a row with an integer label, and its slope."""
     cdef real value, likelihood
     if loss.slope.data != NULL:
-        likelihood = element(&loss.slope, first + label) / vlane0(row.total)
+        likelihood = element(&loss.slope, first + label) * vlane0(row.inverse)
         finish_slope(loss, row, first)
         set_element(&loss.slope, first + label, (likelihood - (loss.keep + loss.spread)) * vlane0(row.scale))
     value = vlane0(row.log_total) - loss.keep * (element(&loss.logits, first + label) - vlane0(row.shift))
@@ -141,13 +142,14 @@ cdef int cross_entropy_row(const CrossEntropy *loss, int64_t number) noexcept no
     cdef real value, weight = row_weight(&loss.weights, number, loss.n)
     cdef bint with_slope = loss.slope.data != NULL
     cdef Row row
+    cdef vf total
     if not loss.dense:
         label = label_of(&loss.target, number)
         if label < 0 or label >= loss.classes:
             return KERNEL_BAD_LABEL
-    row.shift = vsplat(row_maximum(&loss.logits, first, loss.classes))
-    row.total = vsplat(exp_sum(&loss.slope if with_slope else NULL, &loss.logits, first, loss.classes, row.shift))
-    row.log_total = vlog(row.total)
+    row.shift = vsplat(row_top(&loss.logits, first, loss.classes))
+    total = vsplat(exp_sum(&loss.slope if with_slope else NULL, &loss.logits, first, loss.classes, row.shift))
+    row.inverse, row.log_total = vsplat(1) / total, vlog(total)
     row.scale = vsplat(weight * loss.scale)
     if loss.dense:
         value = dense_loss(loss, &row, first)
@@ -166,7 +168,7 @@ cdef struct Block:
     real e[LANES * VL]
     real t[LANES * VL]
     int64_t label[VL]
-    vf total, log_total, scale
+    vf inverse, log_total, scale
 
 
 cdef vf block_with_labels(const CrossEntropy *loss, Block *block, int64_t rows) noexcept nogil:
@@ -182,9 +184,9 @@ cdef vf block_with_labels(const CrossEntropy *loss, Block *block, int64_t rows) 
     if loss.spread != 0:
         value = value - vsplat(loss.spread) * block_sum(block.z, loss.classes)
     for c in range(loss.classes):
-        slope = (vload(block.e + c * VL) / block.total - vsplat(loss.spread)) * block.scale
+        slope = (vload(block.e + c * VL) * block.inverse - vsplat(loss.spread)) * block.scale
         vstore(block.e + c * VL, slope)
-    vstore(e, (vload(e) / block.total - vsplat(loss.keep + loss.spread)) * block.scale)
+    vstore(e, (vload(e) * block.inverse - vsplat(loss.keep + loss.spread)) * block.scale)
     for r in range(rows):
         block.e[block.label[r] * VL + r] = e[r]
     return value
@@ -200,7 +202,7 @@ cdef vf block_with_probabilities(const CrossEntropy *loss, Block *block) noexcep
         vstore(block.z + c * VL, target * (block.log_total - vload(block.z + c * VL)))
     mass = block_sum(block.t, loss.classes)
     for c in range(loss.classes):
-        value = vfma(mass, vload(block.e + c * VL) / block.total, -vload(block.t + c * VL))
+        value = vfma(mass, vload(block.e + c * VL) * block.inverse, -vload(block.t + c * VL))
         vstore(block.e + c * VL, value * block.scale)
     return block_sum(block.z, loss.classes)
 
@@ -219,8 +221,8 @@ cdef int cross_entropy_block(const CrossEntropy *loss, int64_t first, int64_t ro
             return KERNEL_BAD_LABEL
     load_block(block.z, &loss.logits, first, rows, loss.classes)
     exp_block(block.e, block.z, loss.classes, block_maximum(block.z, loss.classes))
-    block.total = block_sum(block.e, loss.classes)
-    block.log_total = vlog(block.total)
+    value = block_sum(block.e, loss.classes)
+    block.inverse, block.log_total = vsplat(1) / value, vlog(value)
     block.scale = vload(weights) * vsplat(loss.scale)
     if loss.dense:
         load_block(block.t, &loss.target, first, rows, loss.classes)

@@ -7,7 +7,7 @@
 
 cdef extern from "coefficients.h":
     enum: EXP_TERMS, LOG_TERMS, ERF_TERMS, ERFC_TERMS
-    const real LOG2_E, LN2_HIGH, LN2_LOW, SQRT_HALF, ROUNDER, SMALLEST_NORMAL
+    const real LOG2_E, LN2_HIGH, LN2_LOW, SQRT_HALF, SMALLEST_NORMAL
     const real TWO_OVER_ROOT_PI, ROOT_TWO_OVER_PI, ONE_OVER_ROOT_TWO_PI
     const real EXP_LOWEST, EXP_HIGHEST, ERF_LIMIT, LIFT, NOT_A_NUMBER, INFINITE
     const real *EXP_TABLE
@@ -25,11 +25,6 @@ cdef inline vf horner(vf x, const real *table, int terms) noexcept nogil:
     return sum
 
 
-cdef inline vf power_of_two(vf shifted) noexcept nogil:
-    """2^n from n + ROUNDER: the low bits are the exponent field, and the shift drops all others."""
-    return vfrombits(vbits(shifted) << MANTISSA_BITS)
-
-
 cdef inline vf reduced_expm1(vf x, vf *n) noexcept nogil:
     """exp(r) - 1, where x = n log 2 + r with a whole number n and |r| <= log(2) / 2."""
     cdef vf whole = vfma(x, vsplat(LOG2_E), vsplat(ROUNDER)) - vsplat(ROUNDER)
@@ -42,17 +37,14 @@ cdef inline vf vexp(vf x) noexcept nogil:
     """exp(x), within 2 units; 0 and infinity beyond the ends of the range, denormals before that."""
     cdef vf n
     cdef vf y = reduced_expm1(vmin(vsplat(EXP_HIGHEST), vmax(vsplat(EXP_LOWEST), x)), &n) + vsplat(1)
-    # Times 2^n in two steps: 2^n itself may be too large or too small to be a number.
-    cdef vf half = vfma(n, vsplat(0.5), vsplat(ROUNDER))
-    cdef vf rest = n - (half - vsplat(ROUNDER)) + vsplat(ROUNDER)
-    return y * power_of_two(half) * power_of_two(rest)
+    return vscale(y, n)
 
 
 cdef inline vf vexpm1_negative(vf x) noexcept nogil:
     """exp(x) - 1 for x <= 0, within 2 units."""
     cdef vf n
     cdef vf y = reduced_expm1(vmax(vsplat(-40), x), &n)  # at -40 the result has long been -1
-    cdef vf power = power_of_two(n + vsplat(ROUNDER))
+    cdef vf power = vpower_of_two(n + vsplat(ROUNDER))
     return vfma(power, y, power - vsplat(1))
 
 
@@ -113,7 +105,7 @@ cdef inline vf vlog1p(vf x) noexcept nogil:
     cdef vf m
     cdef vf k = split(u, &m)
     # 2^-k; beyond 2^60 it may not be a number, and nothing that is lost matters.
-    cdef vf power = vselect(vless(u, vsplat(1e18)), power_of_two(vsplat(ROUNDER) - k), vsplat(0))
+    cdef vf power = vselect(vless(u, vsplat(1e18)), vpower_of_two(vsplat(ROUNDER) - k), vsplat(0))
     return vcopysign(log_at_ends(u, log_sum(k, vfma(lost, power, m - vsplat(1)))), x)
 
 

@@ -66,17 +66,23 @@ cdef inline void start_row(int kind, RowSum *row) noexcept nogil:
     row.added = 0
 
 
-cdef inline void close_chunk(int kind, RowSum *row) noexcept nogil:
-    """Folds the lanes 8-4-2-1 into the total, and starts them anew."""
+cdef inline vf fold_lanes(int kind, vf *lanes) noexcept nogil:
+    """The lanes of a row folded 8-4-2-1 into one number, in lane 0."""
     cdef int half = LANES // 2, v
     while half >= VL:
         for v in range(half // VL):
-            row.lanes[v] = combine(kind, row.lanes[v], row.lanes[v + half // VL])
+            lanes[v] = combine(kind, lanes[v], lanes[v + half // VL])
         half //= 2
     while half >= 1:
-        row.lanes[0] = combine(kind, row.lanes[0], vdown(row.lanes[0], half))
+        lanes[0] = combine(kind, lanes[0], vdown(lanes[0], half))
         half //= 2
-    add_chunk(kind, &row.total, &row.lost, row.lanes[0])
+    return lanes[0]
+
+
+cdef inline void close_chunk(int kind, RowSum *row) noexcept nogil:
+    """Folds the lanes into the total, and starts them anew."""
+    cdef int v
+    add_chunk(kind, &row.total, &row.lost, fold_lanes(kind, row.lanes))
     for v in range(LANE_VECTORS):
         row.lanes[v] = nothing(kind)
 
@@ -109,11 +115,31 @@ cdef void add_to_sum(RowSum *row, const real *p, int64_t n) noexcept nogil:
     add_run(SUM, row, p, n)
 
 
+cdef inline real reduce_piece(int kind, const real *p, int64_t n) noexcept nogil:
+    """`reduce_row` of a row that lies in one piece and makes one chunk."""
+    cdef vf lanes[LANE_VECTORS]
+    cdef int64_t i = 0
+    cdef int v
+    for v in range(LANE_VECTORS):
+        lanes[v] = nothing(kind)
+    while i + LANES <= n:
+        for v in range(LANE_VECTORS):
+            lanes[v] = combine(kind, lanes[v], vload(p + i + v * VL))
+        i += LANES
+    for v in range(LANE_VECTORS):
+        if i < n:
+            lanes[v] = combine(kind, lanes[v], load_up_to(p + i, n - i, nothing(kind)))
+        i += VL
+    return vlane0(fold_lanes(outer_kind(kind), lanes))
+
+
 cdef inline real reduce_row(int kind, const Operand *x, int64_t first, int64_t n) noexcept nogil:
     """Elements first ... first + n - 1 reduced to one."""
     cdef real buffer[SPAN]
     cdef RowSum row
     cdef int64_t i = 0, run, longest = longest_span(x, SUM_CHUNK)
+    if n <= longest:
+        return reduce_piece(kind, read_span(x, first, n, buffer), n)
     start_row(kind, &row)
     while i < n:
         run = min(n - i, longest)

@@ -5,12 +5,59 @@ cdef enum:  # kinds, as in ops/softmax.py
     LOG_SOFTMAX = 1
 
 
+cdef real row_top(const Operand *x, int64_t first, int64_t n) noexcept nogil:
+    """What a row's numbers are shifted by: the largest. NaN need not come through: its exponential is NaN as well."""
+    cdef vf top = vsplat(-INFINITE), other = vsplat(-INFINITE)
+    cdef const real *p = <const real *> x.data + first
+    cdef int64_t i = 0
+    cdef int half = VL // 2
+    if not is_contiguous(x):
+        return row_maximum(x, first, n)
+    while i + 2 * VL <= n:
+        top = vmax(vload(p + i), top)
+        other = vmax(vload(p + i + VL), other)
+        i += 2 * VL
+    while i < n:
+        top = vmax(load_up_to(p + i, n - i, vsplat(-INFINITE)), top)
+        i += VL
+    top = vmax(other, top)
+    while half >= 1:
+        top = vmax(vdown(top, half), top)
+        half //= 2
+    return vlane0(top)
+
+
 cdef void exp_run(real *e, const real *x, int64_t n, vf shift) noexcept nogil:
     """e = exp(x - shift)."""
     cdef int64_t i = 0
     while i < n:
         store_up_to(e + i, vexp(load_up_to(x + i, n - i, shift) - shift), n - i)
         i += VL
+
+
+cdef inline real exp_row(bint kept, real *e, const real *x, int64_t n, vf shift) noexcept nogil:
+    """`exp_sum` of a row that lies in one piece and makes one chunk; `kept`, a literal: whether e takes the terms."""
+    cdef vf lanes[LANE_VECTORS]
+    cdef vf term
+    cdef int64_t i = 0
+    cdef int v
+    for v in range(LANE_VECTORS):
+        lanes[v] = vsplat(0)
+    while i + LANES <= n:
+        for v in range(LANE_VECTORS):
+            term = vexp(vload(x + i + v * VL) - shift)
+            lanes[v] = lanes[v] + term
+            if kept:
+                vstore(e + i + v * VL, term)
+        i += LANES
+    for v in range(LANE_VECTORS):
+        if i < n:
+            term = vexp(load_up_to(x + i, n - i, vsplat(-INFINITE)) - shift)
+            lanes[v] = lanes[v] + term
+            if kept:
+                store_up_to(e + i, term, n - i)
+        i += VL
+    return vlane0(fold_lanes(SUM, lanes))
 
 
 cdef real exp_sum(const Operand *e, const Operand *x, int64_t first, int64_t n, vf shift) noexcept nogil:
@@ -21,6 +68,11 @@ cdef real exp_sum(const Operand *e, const Operand *x, int64_t first, int64_t n, 
     cdef RowSum row
     cdef int64_t i = 0, run
     cdef int64_t longest = SPAN if e == NULL else min(longest_span(x, SUM_CHUNK), longest_span(e, SUM_CHUNK))
+    if n <= SUM_CHUNK and is_contiguous(x):
+        if e == NULL:
+            return exp_row(False, NULL, <real *> x.data + first, n, shift)
+        if is_contiguous(e):
+            return exp_row(True, <real *> e.data + first, <real *> x.data + first, n, shift)
     start_row(SUM, &row)
     while i < n:
         run = min(n - i, longest)
@@ -51,11 +103,10 @@ cdef void softmax_row(int kind, const Operand *y, const Operand *x, int64_t firs
     cdef real to_y[SPAN]
     cdef const real *p
     cdef real *target
-    cdef vf value, total, shift = vsplat(row_maximum(x, first, n))
+    cdef vf value, total, shift = vsplat(row_top(x, first, n))
     cdef int64_t i = 0, j, run, longest = min(longest_span(source, n), longest_span(y, n))
     total = vsplat(exp_sum(y if kind == SOFTMAX else NULL, x, first, n, shift))
-    if kind == LOG_SOFTMAX:
-        total = vlog(total)
+    total = vsplat(1) / total if kind == SOFTMAX else vlog(total)
     while i < n:
         run = min(n - i, longest)
         p = read_span(source, first + i, run, from_source)
@@ -63,7 +114,7 @@ cdef void softmax_row(int kind, const Operand *y, const Operand *x, int64_t firs
         j = 0
         while j < run:
             value = load_up_to(p + j, run - j, shift)
-            store_up_to(target + j, value / total if kind == SOFTMAX else value - shift - total, run - j)
+            store_up_to(target + j, value * total if kind == SOFTMAX else value - shift - total, run - j)
             j += VL
         write_span(y, first + i, run, to_y)
         i += run
@@ -80,10 +131,9 @@ cdef void softmax_block(int kind, const Operand *y, const Operand *x, int64_t fi
     shift = block_maximum(z, n)
     exp_block(e, z, n, shift)
     total = block_sum(e, n)
-    if kind == LOG_SOFTMAX:
-        total = vlog(total)
+    total = vsplat(1) / total if kind == SOFTMAX else vlog(total)
     for c in range(n):
-        vstore(z + c * VL, vload(e + c * VL) / total if kind == SOFTMAX else vload(z + c * VL) - total)
+        vstore(z + c * VL, vload(e + c * VL) * total if kind == SOFTMAX else vload(z + c * VL) - total)
     store_block(z, y, first, rows, n)
 
 
@@ -105,7 +155,7 @@ cdef int softmax(const Instruction *instruction, int thread, int n_threads) noex
     return KERNEL_OK
 
 
-cdef void gradient_run(int kind, real *dx, const real *dy, const real *y, int64_t n, vf total) noexcept nogil:
+cdef inline void gradient_run(int kind, real *dx, const real *dy, const real *y, int64_t n, vf total) noexcept nogil:
     """dx = y (dy - total), or dy - exp(y) total."""
     cdef int64_t i = 0
     cdef vf a, b
@@ -122,6 +172,25 @@ cdef void multiply_run(real *z, const real *x, const real *y, int64_t n) noexcep
     while i < n:
         store_up_to(z + i, load_up_to(x + i, n - i, vsplat(0)) * load_up_to(y + i, n - i, vsplat(0)), n - i)
         i += VL
+
+
+cdef inline void gradient_piece(int kind, real *dx, const real *dy, const real *y, int64_t n) noexcept nogil:
+    """`gradient_row` of a row that lies in one piece and makes one chunk."""
+    cdef vf lanes[LANE_VECTORS]
+    cdef vf term
+    cdef int64_t i = 0
+    cdef int v
+    for v in range(LANE_VECTORS):
+        lanes[v] = vsplat(0)
+    while i < n:
+        for v in range(LANE_VECTORS):
+            if i + v * VL < n:
+                term = load_up_to(dy + i + v * VL, n - i - v * VL, vsplat(0))
+                if kind == SOFTMAX:
+                    term = term * load_up_to(y + i + v * VL, n - i - v * VL, vsplat(0))
+                lanes[v] = lanes[v] + term
+        i += LANES
+    gradient_run(kind, dx, dy, y, n, vsplat(vlane0(fold_lanes(SUM, lanes))))
 
 
 cdef void gradient_row(int kind, const Operand *dx, const Operand *dy, const Operand *y, int64_t first,
@@ -158,11 +227,19 @@ cdef int softmax_gradient(const Instruction *instruction, int thread, int n_thre
     """dx for y = softmax(x) or log softmax(x). Operands: dx, dy, y. Integers: kind."""
     cdef int kind = <int> instruction.integer[0]
     cdef int64_t n = instruction.operand[1].shape[instruction.operand[1].ndim - 1], first, last, row
+    cdef bint direct
     cdef Operand dx, dy, y
     merge(&dx, &instruction.operand[0])
     merge(&dy, &instruction.operand[1])
     merge(&y, &instruction.operand[2])
     share(count(&y) // max(n, 1), 1, thread, n_threads, &first, &last)
+    direct = n <= SUM_CHUNK and is_contiguous(&dx) and is_contiguous(&dy) and is_contiguous(&y)
     for row in range(first, last):
-        gradient_row(kind, &dx, &dy, &y, row * n, n)
+        if not direct:
+            gradient_row(kind, &dx, &dy, &y, row * n, n)
+        elif kind == SOFTMAX:
+            gradient_piece(SOFTMAX, <real *> dx.data + row * n, <real *> dy.data + row * n, <real *> y.data + row * n, n)
+        else:
+            gradient_piece(LOG_SOFTMAX, <real *> dx.data + row * n, <real *> dy.data + row * n,
+                           <real *> y.data + row * n, n)
     return KERNEL_OK

@@ -174,6 +174,21 @@ VINLINE void vstore_part(real *p, vf x, int64_t n) {
 }
 #endif
 
+/* Adding this to a number of small magnitude rounds it to a whole one; it then stands in the low bits of the sum, with
+ * the exponent's bias added.                                                                                        */
+#define ROUNDER ((real)(1.5 * ((int64_t)1 << MANTISSA_BITS) + EXPONENT_BIAS))
+/* 2^n from n + ROUNDER: the low bits are the exponent field, and the shift drops all others. */
+VINLINE vf vpower_of_two(vf shifted) { return (vf)((vu)shifted << MANTISSA_BITS); }
+/* y 2^n for a whole n, rounded once. */
+#if LEVEL == 4
+VINLINE vf vscale(vf y, vf n) { return V(scalef)(y, n); }
+#else
+VINLINE vf vscale(vf y, vf n) { /* in two steps: 2^n itself may be too large or too small to be a number */
+    vf half = vfma(n, vsplat((real)0.5), vsplat(ROUNDER));
+    return y * vpower_of_two(half) * vpower_of_two(n - (half - vsplat(ROUNDER)) + vsplat(ROUNDER));
+}
+#endif
+
 /* Lane i + by of x in lane i (the first lanes come round at the end); lanes 0 ... n - 1 as a mask; and lane 0 alone. */
 VINLINE vi vnumbers(void) {
     vi r;

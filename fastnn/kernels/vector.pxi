@@ -30,6 +30,9 @@ cdef extern from "vector.h":
     vi vbits(vf x) noexcept nogil
     vi vshift_right(vi x, int n) noexcept nogil
     vf vfrombits(vi x) noexcept nogil
+    const real ROUNDER
+    vf vpower_of_two(vf shifted) noexcept nogil
+    vf vscale(vf y, vf n) noexcept nogil
     real rfma(real a, real b, real c) noexcept nogil
     vf vdown(vf x, int by) noexcept nogil
     vi vleading(int64_t n) noexcept nogil
