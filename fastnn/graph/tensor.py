@@ -10,6 +10,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
+from fastnn.kernels.eager import MAX_AXES
 from fastnn.program import OPERATIONS, Extent, Operation, Shape, Spec
 
 
@@ -35,6 +36,9 @@ class Node:
         self.attributes = dict(attributes)
         self.graph = graph
         found = operation.infer(specs(inputs), attributes)
+        for spec in found:
+            if len(spec.shape) > MAX_AXES:
+                raise ValueError(f"{operation.name}: up to {MAX_AXES} dimensions are possible, got shape {spec.shape}")
         self.outputs = tuple(Tensor(self, index, spec) for index, spec in enumerate(found))
 
     def __repr__(self) -> str:

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from fastnn import _check, initializers
 from fastnn.graph.tensor import Graph, Symbol, Tensor
+from fastnn.kernels.eager import MAX_AXES
 from fastnn.program import Extent
 
 ROWS = "rows"  # the name of the extent that counts a batch's rows
-MAX_AXES = 6  # of a batch: MAX_DIMS in kernels/instruction.h
 
 
 class Parameter(Symbol):
@@ -223,8 +223,6 @@ class Layer:
                 raise TypeError(f"{self.label}: forward() must return a symbolic tensor, got {type(tensor).__name__}")
             if tensor.shape[:1] != (rows,):
                 raise ValueError(f"{self.label}: forward() must keep the batch axis first, got shape {tensor.shape}")
-            if tensor.ndim > MAX_AXES:
-                raise ValueError(f"{self.label}: at most {MAX_AXES} axes are possible, got shape {tensor.shape}")
         return [tuple(int(size) for size in tensor.shape[1:]) for tensor in tensors]
 
 
