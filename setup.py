@@ -18,6 +18,7 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 KERNELS = "fastnn/kernels"
+TRANSLATED = "build/cython"  # where Cython writes C
 # Contraction is off so that a fused multiply-add happens exactly where the source writes one; never -ffast-math.
 COMPILE = ["-O3", "-g0", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden"]
 COMPILE += ["-fwrapv"]  # arithmetic on the bits of a float wraps around
@@ -50,6 +51,12 @@ def extension(name: str, source: str, flags: list[str], **macros: int) -> Extens
         extra_compile_args=COMPILE + flags,
         extra_link_args=["-Wl,-s"] if sys.platform == "linux" else [],
     )
+
+
+def is_outdated(target: Extension) -> bool:
+    """Whether it was translated to C before this file, which holds Cython's directives, was changed."""
+    written = Path(TRANSLATED, target.sources[0]).with_suffix(".c")
+    return written.exists() and written.stat().st_mtime < Path(__file__).stat().st_mtime
 
 
 def extensions() -> list[Extension]:
@@ -87,6 +94,7 @@ class BuildKernels(build_ext):
         accepted = [flag for flag in OPTIONAL if self.accepts(flag)]
         for target in self.extensions:
             target.extra_compile_args += accepted
+            target.depends.append(__file__)  # other flags, other machine code
         if self.openmp_works():
             for target in self.extensions:
                 if target.name.endswith(".executor"):
@@ -126,9 +134,11 @@ class BuildKernels(build_ext):
         return True
 
 
+TARGETS = extensions()
 setup(
     ext_modules=cythonize(
-        extensions(),
+        TARGETS,
+        force=any(map(is_outdated, TARGETS)),
         compiler_directives={
             "language_level": 3,
             "boundscheck": False,
@@ -137,7 +147,7 @@ setup(
             "cdivision": True,
             "embedsignature": True,
         },
-        build_dir="build/cython",
+        build_dir=TRANSLATED,
     ),
     cmdclass={"build_ext": BuildKernels},
 )

@@ -24,6 +24,7 @@ from fastnn import kernels
 ROOT = Path(__file__).parents[1]
 TRANSLATED = ROOT / "build" / "cython"  # where setup.py has Cython write
 BUILT = [path for path in Path(kernels.__file__).parent.iterdir() if path.name.endswith(".so")]
+LIBRARY = Path("build", f"lib.{sysconfig.get_platform()}-{sys.implementation.cache_tag}", "fastnn", "kernels")
 MOST_BYTES = 5_000_000
 
 
@@ -72,8 +73,7 @@ def source(archive: Path) -> Path:
 @pytest.fixture(scope="module")
 def wheel(source: Path) -> Path:
     """A wheel, built from the source distribution."""
-    library = f"lib.{sysconfig.get_platform()}-{sys.implementation.cache_tag}"
-    hand_on(BUILT, source / "build" / library / "fastnn" / "kernels")
+    hand_on(BUILT, source / LIBRARY)
     python("-m", "build", "--wheel", "--no-isolation", "--outdir", source / "dist", source, cwd=source)
     (found,) = (source / "dist").glob("*.whl")
     return found
@@ -145,7 +145,7 @@ fastnn.show_config()
 
 def test_without_openmp_the_build_is_serial_and_says_so(source: Path, tmp_path: Path) -> None:
     tree = Path(shutil.copytree(source, tmp_path / "tree", ignore=shutil.ignore_patterns("lib.*", "dist")))
-    hand_on([path for path in BUILT if not path.name.startswith("executor.")], tree / "fastnn" / "kernels")
+    hand_on([path for path in BUILT if not path.name.startswith("executor.")], tree / LIBRARY)
     printed = python("setup.py", "build_ext", "--inplace", cwd=tree, FASTNN_OPENMP="0")
     assert "fastnn: building without OpenMP: the kernels will run on one thread" in printed
     printed = python("-c", TRY + SERIAL, cwd=tree)
@@ -153,3 +153,35 @@ def test_without_openmp_the_build_is_serial_and_says_so(source: Path, tmp_path: 
     assert accuracy(printed) > 0.9
     assert "OpenMP:     no: built without OpenMP, everything runs on one thread" in printed
     assert "threads:    1 of " in printed
+
+
+BUILD_WITHOUT_A_COMPILER = """
+import os, runpy, sys
+import Cython.Build
+cythonize = Cython.Build.cythonize
+
+def tell(targets, force, **options):
+    print("everything anew:", force)
+    return cythonize(targets, force=False, **options)
+
+Cython.Build.cythonize = tell
+os.environ["CC"] = "false"
+sys.argv = ["setup.py", "build_ext", "--inplace"]
+try:
+    runpy.run_path("setup.py")
+except SystemExit as end:
+    print("end:", end)
+"""
+
+
+def test_other_flags_compile_everything_again(source: Path, tmp_path: Path) -> None:
+    """They stand in setup.py: a build that is older than it is out of date."""
+    tree = Path(shutil.copytree(source, tmp_path / "tree", ignore=shutil.ignore_patterns("lib.*", "dist")))
+    hand_on(BUILT, tree / LIBRARY)
+    printed = python("-c", BUILD_WITHOUT_A_COMPILER, cwd=tree, FASTNN_OPENMP="0")
+    assert "everything anew: False" in printed
+    assert "end:" not in printed, "nothing had changed"
+    os.utime(tree / "setup.py", (time.time() + 7200,) * 2)
+    printed = python("-c", BUILD_WITHOUT_A_COMPILER, cwd=tree, FASTNN_OPENMP="0")
+    assert "everything anew: True" in printed
+    assert "end: error:" in printed, "it tried to compile"
