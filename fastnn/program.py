@@ -16,6 +16,8 @@ import numpy as np
 
 FLOATS = ("float32", "float64")
 TYPE_CODES = {"float32": 0, "float64": 1, "int32": 2, "int64": 3, "uint8": 4}  # as in kernels/instruction.h
+NEAR_BYTES = 1 << 20  # so much stays near the processor ...
+NEAR_SPEED, FAR_SPEED = 80.0, 25.0  # ... and comes at this speed; the rest takes longer (bytes a nanosecond)
 
 
 @dataclass(frozen=True)
@@ -153,6 +155,12 @@ class Operation(NamedTuple):
     effect: bool = False
     window: Callable[[Attributes], str] | None = None
 
+    def work(self, inputs: Sequence[Spec | None], outputs: Sequence[Spec | None], attributes: Attributes) -> float:
+        """Nanoseconds on one thread, roughly: arithmetic or memory, whichever takes longer."""
+        nbytes = self.nbytes(inputs, outputs)
+        memory = nbytes / NEAR_SPEED + max(0, nbytes - NEAR_BYTES) / FAR_SPEED
+        return max(self.flops(inputs, outputs, attributes) * self.cost, memory)
+
 
 OPERATIONS: dict[str, Operation] = {}
 
@@ -234,7 +242,7 @@ class Instruction:
     @property
     def work(self) -> float:
         """Nanoseconds on one thread, roughly: arithmetic or memory, whichever takes longer."""
-        return max(self.flops * self.operation.cost, self.nbytes / 20.0)
+        return self.operation.work(_specs(self.inputs), _specs(self.outputs), self.attributes)
 
 
 def _specs(buffers: Sequence[Buffer | None]) -> list[Spec | None]:

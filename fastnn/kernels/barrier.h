@@ -16,8 +16,8 @@
 #include <unistd.h>
 #endif
 
-enum { PAUSES = 64 };                /* between two looks at the clock: 1 to 3 microseconds */
-static const double PATIENCE = 1e-3; /* seconds until a thread sleeps; to wake it takes some 30 microseconds */
+enum { PAUSES = 64 };                 /* between two looks at the clock: 1 to 3 microseconds */
+static const double PATIENCE = 10e-3; /* seconds until a thread sleeps; to wake it takes some 30 microseconds */
 
 /* All zero before its first round. Processors fetch cache lines in pairs: what is written by those who come has its own,
  * and what is read by those who wait.                                                                               */

@@ -18,7 +18,11 @@ from fastnn.kernels.instruction cimport (
     KERNEL_OK, MAX_DIMS, MAX_OPERANDS, TYPE_FLOAT32, Instruction, Kernel, Operand,
 )
 
+from fastnn.program import FAR_SPEED, NEAR_BYTES, NEAR_SPEED
+
 cnp.import_array()
+
+cdef double near_bytes = NEAR_BYTES, near_speed = NEAR_SPEED, far_speed = FAR_SPEED
 
 cdef enum:
     BROADCAST  # one result, of the shape that all inputs have together
@@ -229,14 +233,15 @@ cdef cnp.ndarray target_for(out, int type, int ndim, cnp.npy_intp *shape):
 
 
 cdef double work_of(Front front, int type, int count, int ndim, const cnp.npy_intp *shape, int64_t k) noexcept:
-    """Nanoseconds on one thread: arithmetic or memory, whichever takes longer."""
+    """Nanoseconds on one thread: arithmetic or memory, whichever takes longer (as `Operation.work` in program.py)."""
     cdef int axis
-    cdef double elements = 1.0
+    cdef double elements = 1.0, memory
     for axis in range(ndim):
         elements *= shape[axis]
     if front.rule == PRODUCT:
         return 2.0 * elements * k * front.cost
-    return elements * max(front.cost, (count + 1) * (4 if type == TYPE_FLOAT32 else 8) / 20.0)
+    memory = elements * (count + 1) * (4 if type == TYPE_FLOAT32 else 8)
+    return max(elements * front.cost, memory / near_speed + max(0.0, memory - near_bytes) / far_speed)
 
 
 cpdef attempt(Front front, tuple inputs, out, dict attributes):
@@ -282,7 +287,7 @@ cdef run_usual(Front front, Instruction *instruction, tuple inputs, out):
         instruction.operand[1].data = NULL
     instruction.run = NULL
     instruction.work = work_of(front, type, count, ndim, shape, k)
-    if run_with_scratch(instruction, team_for(instruction.work, 0), scratch) != KERNEL_OK:
+    if run_with_scratch(instruction, team_for(instruction.work), scratch) != KERNEL_OK:
         return None
     return target
 

@@ -17,6 +17,7 @@ from fastnn.kernels.instruction cimport (
     TYPE_INT32, TYPE_INT64, TYPE_UINT8, Instruction, Kernel, Operand, Prepare,
 )
 
+import os
 import warnings
 
 import numpy as np
@@ -42,6 +43,7 @@ cdef extern from "barrier.h":
 HAS_OPENMP = bool(FASTNN_HAS_OPENMP)
 
 include "threads.pxi"
+include "team.pxi"
 
 cdef dict TYPE_CODES = {
     np.dtype(np.float32): TYPE_FLOAT32, np.dtype(np.float64): TYPE_FLOAT64, np.dtype(np.int32): TYPE_INT32,
@@ -95,24 +97,7 @@ cdef int fill_attributes(Instruction *instruction, tuple integers, tuple numbers
     return 0
 
 
-cdef double THREAD_GRAIN = 20000.0    # nanoseconds of work for each thread that make a team worth its barriers
-
-
-cdef int threads_for(double work, int most) noexcept nogil:
-    """As many threads as the work pays for."""
-    cdef double paid = work / THREAD_GRAIN
-    return 1 if paid < 2.0 else (most if paid >= most else <int> paid)
-
-
-cdef int team_for(double work, int asked) except -1:
-    """How many threads a call gets: as many as were asked for, or, with 0, as so many nanoseconds of work pay for."""
-    if forked_child:
-        if work >= 2 * THREAD_GRAIN:
-            tell_of_fork()
-        return 1
-    if asked > 0:
-        return asked
-    return threads_for(work, threads()) if work >= 2 * THREAD_GRAIN else 1
+cdef double GIL_GRAIN = 20000.0       # nanoseconds of work for which the interpreter's lock is let go of
 
 
 def call(size_t kernel, tuple operands, int n_outputs, tuple integers=(), tuple numbers=(), double work=0.0,
@@ -137,7 +122,7 @@ def call(size_t kernel, tuple operands, int n_outputs, tuple integers=(), tuple 
         else:
             bind_array(&instruction.operand[i], operands[i])
     fill_attributes(&instruction, integers, numbers)
-    team = team_for(work, n_threads)
+    team = n_threads or team_for(work)
     instruction.run = NULL
     if run is not None:
         instruction.run = <const double *> cnp.PyArray_DATA(run)
@@ -156,7 +141,7 @@ cdef int run_instruction(Instruction *instruction, int team):
     cdef int status = KERNEL_OK
     cdef int *shared = &status
     if team == 1:
-        if instruction.work < THREAD_GRAIN:
+        if instruction.work < GIL_GRAIN:
             return instruction.kernel(instruction, 0, 1)
         with nogil:
             status = instruction.kernel(instruction, 0, 1)
@@ -355,9 +340,12 @@ cdef class Executor:
             plan.last_poll = seconds_now()
             self.make_scratch(plan.member_limit)
             bind_extents(plan, rows)
+            if plan.largest_team > 1 and seconds == NULL and not team_pays(plan, n_steps):
+                plan.member_limit = 1
+                choose_teams(plan)
             if plan.largest_team > 1:
                 mark_threads_used()
-                plan.crowded = plan.largest_team > omp_get_num_procs()
+                plan.crowded = plan.largest_team > processors
             if seconds != NULL:
                 with nogil:
                     status = run_timed(plan, rows, n_steps, counter, seconds)

@@ -151,17 +151,19 @@ cdef inline bint better_exchanged(const Product *p) noexcept nogil:
 cdef void take_part(Product *p, int thread, int n_threads) noexcept nogil:
     """Narrows a product to one thread's part of c: a grid of threads, cut at whole vectors of columns.
 
-    Of all grids the one is taken whose largest part has the least work: its elements, and the packing of its columns,
-    which costs as much as PACKING_ROWS rows do.
+    Of all grids the one is taken whose largest part has the least work: its elements; the packing of its columns,
+    which costs as much as 8 rows do; and, where the parts of a row of c in memory are several threads', what each
+    element then costs more, as much as 8 steps do.
     """
-    cdef int64_t first, last, rows, columns, cost, best = -1
-    cdef int across, chosen = 1
-    cdef int64_t packing_rows = 8
+    cdef int64_t first, last, rows, columns, steps, cost, best = -1
+    cdef int across, cuts, chosen = 1
     for across in range(1, n_threads + 1):
         if n_threads % across == 0:
             rows = (p.m + n_threads // across - 1) // (n_threads // across)
             columns = ((p.n + NR - 1) // NR + across - 1) // across * NR
-            cost = (rows + packing_rows) * columns
+            cuts = across if p.sum.column == 1 else n_threads // across
+            steps = p.k + 8 if cuts > 1 else p.k
+            cost = columns * (rows * steps + 8 * p.k)
             if best < 0 or cost < best:
                 best = cost
                 chosen = across

@@ -126,7 +126,7 @@ cdef class Call:
         for i in range(len(self.slots)):
             row[i] = run[self.slots[i]]
         instruction.run = row
-        return run_with_scratch(&instruction, team_for(instruction.work, 0 if self.parallel else 1), self.scratch)
+        return run_with_scratch(&instruction, team_for(instruction.work) if self.parallel else 1, self.scratch)
 
     cdef bint is_disturbed(self, tuple results, tuple inputs) except -1:
         """Whether writing the results may change what is still to be read."""

@@ -39,7 +39,7 @@ cdef void set_contiguous(Operand *operand) noexcept nogil:
 
 
 cdef void bind_extents(Plan *plan, const double *values) noexcept nogil:
-    """Writes the extents into every shape that follows one, and chooses the threads of each instruction."""
+    """Writes the extents into every shape that follows one, and chooses each instruction's threads and kernel."""
     cdef int i
     cdef Place *place
     cdef Operand *operand
@@ -55,6 +55,12 @@ cdef void bind_extents(Plan *plan, const double *values) noexcept nogil:
             set_contiguous(operand)
         plan.share_of_maximum[place.instruction] = min(
             plan.share_of_maximum[place.instruction], values[place.extent] / plan.maximum[place.extent])
+    choose_teams(plan)
+
+
+cdef void choose_teams(Plan *plan) noexcept nogil:
+    """The threads of each instruction, and its kernel for so many."""
+    cdef int i
     plan.largest_team = 1
     for i in range(plan.n):
         plan.team[i] = threads_for(plan.instructions[i].work * plan.share_of_maximum[i],
@@ -69,6 +75,17 @@ cdef inline void prepare_instruction(Plan *plan, int i) noexcept nogil:
     if plan.prepare[i] != NULL:
         short_way = plan.prepare[i](&plan.instructions[i], plan.team[i])
     plan.instructions[i].kernel = plan.general[i] if short_way == NULL else short_way
+
+
+cdef bint team_pays(const Plan *plan, int64_t n_steps) noexcept:
+    """Whether to open a region for so many steps with the extents bound now."""
+    cdef double work = 0.0, saved = -2 * MEETING, each
+    cdef int i
+    for i in range(plan.n):
+        each = plan.instructions[i].work * plan.share_of_maximum[i]
+        work += each
+        saved += each - each / plan.team[i] - MEETING * plan.instructions[i].barrier
+    return saved > 0.0 and region_pays(plan.largest_team, n_steps * work, n_steps * saved)
 
 
 cdef int same_extents(const Plan *plan, const double *values) noexcept nogil:
