@@ -82,9 +82,14 @@ class ArrayEpochs:
             size = max(1, min(2 * size + 16, int((stop - done) * SLICE_SECONDS / max(seconds, 1e-9))))
             going = watch(stop - done, float(losses[stop - 1]))
             done = stop
-        rows = np.add.reduceat(self._rows, np.arange(0, len(self._rows), self.per_update))[:done]
+        rows = self._rows
+        if self.per_update > 1:
+            rows = np.add.reduceat(rows, np.arange(0, len(rows), self.per_update))
+        rows = rows[:done]
         seen = int(rows.sum())
         numbers = {"loss": float(np.sum(losses[:done] * rows) / seen)}
+        if not self.measured:
+            return numbers
         return numbers | measure(self.measured, Predictions.of(samples, predicted, order[:seen]))
 
     def _single(self, arrays: dict[str, Any]) -> Callable[[int, int], Any]:
@@ -187,6 +192,8 @@ def try_metrics(stepper: Stepper, samples: Samples, measured: Sequence[Metric]) 
     ValueError
         If a metric fails; names it.
     """
+    if not measured:
+        return
     own = [metric for metric in measured if metric.own]
     if own:
         measure(own, stepper.evaluate(samples, collect=True)[1])

@@ -216,13 +216,14 @@ cdef class Executor:
         plan.instructions = <Instruction *> calloc(max(n, 1), sizeof(Instruction))
         plan.general = <Kernel *> calloc(max(n, 1), sizeof(Kernel))
         plan.prepare = <Prepare *> calloc(max(n, 1), sizeof(Prepare))
+        plan.stale = <char *> calloc(max(n, 1), 1)
         plan.team = <int *> calloc(max(n, 1), sizeof(int))
         plan.share_of_maximum = <double *> calloc(max(n, 1), sizeof(double))
         plan.bound = <int64_t *> calloc(max(plan.n_extents, 1), sizeof(int64_t))
         plan.maximum = <double *> calloc(max(plan.n_extents, 1), sizeof(double))
         plan.row = <double *> calloc(max(n_slots, 1), sizeof(double))
-        if not (plan.instructions and plan.general and plan.prepare and plan.team and plan.share_of_maximum
-                and plan.bound and plan.maximum and plan.row):
+        if not (plan.instructions and plan.general and plan.prepare and plan.stale and plan.team
+                and plan.share_of_maximum and plan.bound and plan.maximum and plan.row):
             raise MemoryError("no memory for the instructions of a Program")
         for i in range(plan.n_extents):
             plan.maximum[i] = maxima[i]
@@ -235,6 +236,7 @@ cdef class Executor:
             instruction = &plan.instructions[i]
             plan.general[i] = <Kernel> <void *> <size_t> kernel
             plan.prepare[i] = <Prepare> <void *> <size_t> prepare
+            plan.stale[i] = True
             instruction.n_operands = len(operands)
             instruction.n_outputs = n_outputs
             instruction.work = work
@@ -278,6 +280,7 @@ cdef class Executor:
         free(self.plan.instructions)
         free(self.plan.general)
         free(self.plan.prepare)
+        free(self.plan.stale)
         free(self.plan.team)
         free(self.plan.share_of_maximum)
         free(self.plan.bound)
@@ -298,8 +301,7 @@ cdef class Executor:
         self.blocks[block] = array
         for i, j in self.bound_places[block]:
             bind_array(&self.plan.instructions[i].operand[j], array)
-        if self.plan.n_extents:
-            self.plan.bound[0] = -1
+            self.plan.stale[i] = True
 
     @property
     def teams(self) -> list:

@@ -91,6 +91,7 @@ cdef struct PointwiseLoss:
     real divisor     # of a row's sum
     real scale       # of the slope: one over what the value is averaged over
     real parameter
+    bint direct      # rows of at most LANES elements, without weights, each operand in one piece
 
 
 cdef void loss_span(const PointwiseLoss *loss, int64_t first, int64_t n, real *values) noexcept nogil:
@@ -150,6 +151,22 @@ cdef inline void short_rows(const PointwiseLoss *loss, int64_t first, int64_t la
         first += group
 
 
+cdef inline void direct_rows(const PointwiseLoss *loss, int64_t first, int64_t last) noexcept nogil:
+    """Rows one by one, where there is nothing to find out about any of them."""
+    cdef real values[LANES]
+    cdef real *slope = <real *> loss.slope.data
+    cdef real *rows = <real *> loss.rows.data
+    cdef const real *prediction = <const real *> loss.prediction.data
+    cdef const real *target = <const real *> loss.target.data
+    cdef int64_t number, at
+    for number in range(first, last):
+        at = number * loss.m
+        loss_run(loss.kind, loss.parameter, loss.scale, values, NULL if slope == NULL else slope + at,
+                 prediction + at, target + at, loss.m)
+        if rows != NULL:
+            rows[number] = reduce_piece(SUM, values, loss.m) / loss.divisor
+
+
 cdef inline void long_rows(const PointwiseLoss *loss, int64_t first, int64_t last) noexcept nogil:
     cdef real values[SPAN]
     cdef RowSum row
@@ -180,12 +197,16 @@ cdef void read_pointwise(const Instruction *instruction, PointwiseLoss *loss) no
     loss.divisor = 1 if loss.kind == QUADRATIC or loss.kind == PERCEPTRON else <real> loss.m
     loss.scale = <real> (1.0 / (loss.divisor * (loss.n if instruction.integer[1] else 1)))
     loss.parameter = <real> instruction.number[0]
+    loss.direct = (loss.m <= LANES and loss.weights.data == NULL and is_contiguous(&loss.prediction)
+                   and is_contiguous(&loss.target) and is_contiguous(&loss.slope) and is_contiguous(&loss.rows))
 
 
 cdef int run_pointwise(const PointwiseLoss *loss, int thread, int n_threads) noexcept nogil:
     cdef int64_t first, last
     share(loss.n, 1, thread, n_threads, &first, &last)
-    if loss.m <= LANES and last - first > FEW_ROWS:
+    if loss.direct and last - first <= FEW_ROWS:
+        direct_rows(loss, first, last)
+    elif loss.m <= LANES:
         short_rows(loss, first, last)
     else:
         long_rows(loss, first, last)

@@ -138,6 +138,8 @@ cdef inline real reduce_row(int kind, const Operand *x, int64_t first, int64_t n
     cdef real buffer[SPAN]
     cdef RowSum row
     cdef int64_t i = 0, run, longest = longest_span(x, SUM_CHUNK)
+    if n == 1 and kind == SUM:
+        return element(x, first) + 0  # a sum starts from 0, which makes 0 of -0
     if n <= longest:
         return reduce_piece(kind, read_span(x, first, n, buffer), n)
     start_row(kind, &row)
@@ -157,6 +159,8 @@ cdef inline vf reduce_rows(int kind, const Operand *x, int64_t first, int64_t ro
     """`rows` rows of n elements, one behind the other, to one number in lane 0."""
     cdef vf part, total = nothing(kind), lost = vsplat(0)
     cdef int64_t row = 0, end
+    if rows == 1:
+        return vsplat(reduce_row(kind, x, first, n))
     while row < rows:
         end = min(rows, row + ROW_CHUNK)
         part = nothing(kind)

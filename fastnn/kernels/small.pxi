@@ -9,6 +9,7 @@ cdef struct SmallProduct:
     Product p
     Tile tile
     int rows, vectors
+    bint is_vector         # one row and one vector, which the epilogue finds and leaves contiguous
 
 
 cdef inline bint is_one_tile(const Product *p) noexcept nogil:
@@ -30,6 +31,8 @@ cdef inline bint make_small(SmallProduct *small) noexcept nogil:
         return False
     small.rows = <int> p.m
     small.vectors = <int> ((p.n + VL - 1) // VL)
+    small.is_vector = (small.rows == 1 and small.vectors == 1 and p.c.column == 1
+                       and (p.aux.data == NULL or p.aux.column == 1))
     t.lanes = p.n - (small.vectors - 1) * VL
     t.tiles = 1
     t.a_next = t.b_next = t.start_next = t.c_next = 0
@@ -43,19 +46,48 @@ cdef inline bint make_small(SmallProduct *small) noexcept nogil:
     return True
 
 
+cdef inline void solve_vector(const Product *p, const Tile *t) noexcept nogil:
+    """A product whose result is a row that fits into one vector: `tile` for it, and the epilogue."""
+    cdef vf buffer[1]
+    cdef vf sum = vsplat(0)
+    cdef const real *a = t.a
+    cdef const real *b = t.b
+    cdef int64_t step
+    if t.start != NULL:
+        sum = vload_part(t.start, t.lanes)
+    for step in range(t.k):
+        sum = vfma(vsplat(a[0]), vload_part(b, t.lanes), sum)
+        a += t.a_step
+        b += t.b_step
+    if t.add:
+        sum = vfma(vsplat(t.factor), sum, vload_part(t.c, t.lanes))
+    if p.epilogue == NO_EPILOGUE or t.c != p.c.data:
+        vstore_part(t.c, sum, t.lanes)
+    if p.epilogue != NO_EPILOGUE:
+        vstore(<real *> buffer, sum)  # a whole vector: the processor hands it on sooner than a part
+        apply_run(p, p.c.data, <const real *> buffer, p.aux.data, t.lanes)
+
+
+cdef inline void solve_tile(const SmallProduct *small, const Tile *t) noexcept nogil:
+    if small.is_vector:
+        solve_vector(&small.p, t)
+        return
+    run_tile(small.rows, small.vectors, t)
+    if small.p.epilogue != NO_EPILOGUE:
+        finish(&small.p, 0, small.p.m)
+
+
 cdef inline void solve_small(const SmallProduct *small) noexcept nogil:
     cdef vf turned[SMALL_STEPS * NV]
     cdef const Product *p = &small.p
     cdef Tile tile
     if p.b.column == 1:
-        run_tile(small.rows, small.vectors, &small.tile)
+        solve_tile(small, &small.tile)
     else:
         tile = small.tile
         turn_small(<real *> turned, p)
         tile.b, tile.b_step = <const real *> turned, NR
-        run_tile(small.rows, small.vectors, &tile)
-    if p.epilogue != NO_EPILOGUE:
-        finish(p, 0, p.m)
+        solve_tile(small, &tile)
 
 
 cdef inline void turn_small(real *to, const Product *p) noexcept nogil:

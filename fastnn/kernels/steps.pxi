@@ -1,6 +1,7 @@
 # A Program bound to memory, and the loops that run its steps: on one thread, or on a team.
 
 cdef double POLL_WORK = 200000.0      # look at the clock after about this many nanoseconds of work ...
+cdef double DISPATCH_WORK = 20.0      # nanoseconds to call a kernel
 cdef double POLL_SECONDS = 0.05       # ... and at pending signals this often
 
 cdef struct Place:
@@ -13,6 +14,7 @@ cdef struct Plan:
     Instruction *instructions
     Kernel *general            # each instruction's kernel for any operands ...
     Prepare *prepare           # ... and what may know a shorter way for those bound now, or NULL
+    char *stale                # whether operands or threads have changed since that was asked
     int *team                  # threads of each instruction, at the extents bound now
     int n, commit, largest_team
     Place *extents             # dimensions that follow an extent
@@ -27,6 +29,8 @@ cdef struct Plan:
     bint crowded               # more threads than processors
     int status[2]              # by parity of the barrier: see `meet`
     double last_poll
+    double work                # of a whole step, at the extents bound now
+    bint short_steps           # it is so little that one look for signals a step is enough
 
 
 cdef void set_contiguous(Operand *operand) noexcept nogil:
@@ -43,6 +47,8 @@ cdef void bind_extents(Plan *plan, const double *values) noexcept nogil:
     cdef int i
     cdef Place *place
     cdef Operand *operand
+    if not same_extents(plan, values):
+        memset(plan.stale, True, plan.n)
     for i in range(plan.n_extents):
         plan.bound[i] = <int64_t> values[i]
     for i in range(plan.n):
@@ -60,13 +66,19 @@ cdef void bind_extents(Plan *plan, const double *values) noexcept nogil:
 
 cdef void choose_teams(Plan *plan) noexcept nogil:
     """The threads of each instruction, and its kernel for so many."""
-    cdef int i
+    cdef int i, team
     plan.largest_team = 1
+    plan.work = 0.0
     for i in range(plan.n):
-        plan.team[i] = threads_for(plan.instructions[i].work * plan.share_of_maximum[i],
-                                   min(plan.member_limit, plan.instructions[i].max_threads))
+        team = threads_for(plan.instructions[i].work * plan.share_of_maximum[i],
+                           min(plan.member_limit, plan.instructions[i].max_threads))
+        plan.stale[i] = plan.stale[i] or team != plan.team[i]
+        plan.team[i] = team
         plan.largest_team = max(plan.largest_team, plan.team[i])
-        prepare_instruction(plan, i)
+        plan.work += plan.instructions[i].work * plan.share_of_maximum[i] + DISPATCH_WORK
+        if plan.stale[i]:
+            prepare_instruction(plan, i)
+    plan.short_steps = plan.work < POLL_WORK
 
 
 cdef inline void prepare_instruction(Plan *plan, int i) noexcept nogil:
@@ -75,6 +87,7 @@ cdef inline void prepare_instruction(Plan *plan, int i) noexcept nogil:
     if plan.prepare[i] != NULL:
         short_way = plan.prepare[i](&plan.instructions[i], plan.team[i])
     plan.instructions[i].kernel = plan.general[i] if short_way == NULL else short_way
+    plan.stale[i] = False
 
 
 cdef bint team_pays(const Plan *plan, int64_t n_steps) noexcept:
@@ -114,7 +127,7 @@ cdef extern from *:
 cdef inline int poll(Plan *plan, double *work, double more) noexcept nogil:
     """Every now and then, looks for a signal; the clock itself is only read once enough work has passed."""
     cdef double now
-    work[0] += more + 20.0
+    work[0] += more + DISPATCH_WORK
     if work[0] < POLL_WORK:
         return KERNEL_OK
     work[0] = 0.0
@@ -137,9 +150,13 @@ cdef int run_alone(Plan *plan, double *table, int64_t n_steps, int64_t *done) no
         if not same_extents(plan, row):
             bind_extents(plan, row)
         memcpy(plan.row, row, plan.n_slots * sizeof(double))
+        if plan.short_steps:
+            status = poll(plan, &work, plan.work)
+            if status != KERNEL_OK:
+                return status
         for i in range(plan.n):
             instruction = &plan.instructions[i]
-            if i <= plan.commit:
+            if not plan.short_steps and i <= plan.commit:
                 status = poll(plan, &work, instruction.work)
                 if status != KERNEL_OK:
                     return status

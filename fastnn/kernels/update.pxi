@@ -245,11 +245,38 @@ cdef int sum_update(const Instruction *instruction, int thread, int n_threads) n
     return run_sum_update(instruction, &form, thread, n_threads)
 
 
+cdef extern from *:
+    """
+    static const real ONE = 1;
+    """
+    const real ONE
+
+
+cdef inline bint read_ones_update(const Instruction *instruction, Product *p) noexcept nogil:
+    """p[1, n] += factor * (1[1, rows] x[rows, n]), if that is the same: where the sum has one chunk and lies in one
+    piece."""
+    cdef Reduction form
+    read_sum_update(instruction, &form)
+    p.m, p.n, p.k = 1, form.columns, form.rows
+    p.a.data, p.a.row, p.a.column = <real *> &ONE, 0, 0
+    p.b.data, p.b.row, p.b.column = <real *> form.x.data, form.columns, 1
+    p.c.data, p.c.row, p.c.column = <real *> form.y.data, form.columns, 1
+    p.sum = p.c
+    p.start.data = p.aux.data = NULL
+    p.add = True
+    p.epilogue = NO_EPILOGUE
+    return form.rows <= min(ROW_CHUNK, KCHAIN) and is_contiguous(&form.x) and is_contiguous(&form.y)
+
+
 cdef int prepared_sum_update(const Instruction *instruction, int thread, int n_threads) noexcept nogil:
     return run_sum_update(instruction, <const Reduction *> instruction.form, thread, n_threads)
 
 
 cdef Kernel prepare_sum_update(Instruction *instruction, int n_threads) noexcept nogil:
+    """A sum of one chunk is the product with a row of ones, which `small_update` may know how to compute."""
+    cdef SmallProduct *small = <SmallProduct *> instruction.form
+    if n_threads == 1 and read_ones_update(instruction, &small.p) and make_small(small):
+        return <Kernel> small_update
     read_sum_update(instruction, <Reduction *> instruction.form)
     return <Kernel> prepared_sum_update
 
