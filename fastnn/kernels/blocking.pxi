@@ -189,14 +189,26 @@ cdef void one_block(const Product *p, real *slivers, real *copy) noexcept nogil:
 
 cdef void few_rows(const Product *p) noexcept nogil:
     """A product of few rows and whole vectors of b's contiguous columns, which are turned on the way."""
+    cdef real buffer[TURNED_ROWS * TURNED_COLUMNS]
+    cdef bint direct = p.sum.column == 1
+    cdef int64_t j = 0, columns = p.n if direct else TURNED_COLUMNS
+    cdef Product part
     cdef Tile t
-    t.a, t.a_row, t.a_step = p.a.data, p.a.row, p.a.column
-    t.b, t.k = p.b.data, p.k
-    t.c, t.c_row = p.sum.data, p.sum.row
-    t.start = p.start.data
-    if p.start.data != NULL and p.start.data != p.sum.data:
-        read_block(p.sum.data, p.sum.row, p.start.data, p.start.row, p.start.column, p.m, p.n)
-    run_turned(<int> p.m, &t, p.n, p.b.column)
+    while j < p.n:
+        part = p[0]
+        narrow(&part, 0, p.m, j, min(columns, p.n - j))
+        t.a, t.a_row, t.a_step = part.a.data, part.a.row, part.a.column
+        t.b, t.k = part.b.data, part.k
+        t.c, t.c_row = part.sum.data, part.sum.row
+        if not direct:
+            t.c, t.c_row = buffer, TURNED_COLUMNS
+        t.start = part.start.data
+        if t.start != NULL and t.start != t.c:
+            read_block(t.c, t.c_row, t.start, part.start.row, part.start.column, part.m, part.n)
+        run_turned(<int> part.m, &t, part.n, part.b.column)
+        if not direct:
+            write_block(part.sum.data, part.sum.row, part.sum.column, buffer, TURNED_COLUMNS, part.m, part.n)
+        j += columns
     if p.epilogue != NO_EPILOGUE:
         finish(p, 0, p.m)
 
@@ -249,7 +261,7 @@ cdef void solve(Product *p, char *scratch) noexcept nogil:
     cdef int64_t columns = block_columns(p.k), j = 0
     cdef bint streamed
     straighten(p)
-    if p.m <= TURNED_ROWS and not p.add and p.n >= VL and p.b.row == 1 and p.b.column != 1 and p.sum.column == 1:
+    if p.m <= TURNED_ROWS and not p.add and p.n >= VL and p.b.row == 1 and p.b.column != 1:
         block = p[0]
         block.n = p.n // VL * VL
         few_rows(&block)

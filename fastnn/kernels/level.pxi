@@ -1,5 +1,5 @@
 # One level's kernels for one floating-point type: everything is included here, and KERNELS names what came out.
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport llabs
 from libc.string cimport memmove, memset
 

@@ -238,7 +238,8 @@ cdef int softmax_gradient(const Instruction *instruction, int thread, int n_thre
         if not direct:
             gradient_row(kind, &dx, &dy, &y, row * n, n)
         elif kind == SOFTMAX:
-            gradient_piece(SOFTMAX, <real *> dx.data + row * n, <real *> dy.data + row * n, <real *> y.data + row * n, n)
+            gradient_piece(SOFTMAX, <real *> dx.data + row * n, <real *> dy.data + row * n,
+                           <real *> y.data + row * n, n)
         else:
             gradient_piece(LOG_SOFTMAX, <real *> dx.data + row * n, <real *> dy.data + row * n,
                            <real *> y.data + row * n, n)

@@ -40,8 +40,9 @@
 #define VL (VBYTES / (REAL_BITS / 8)) /* elements in a vector */
 #define NR (NV * VL)                  /* columns of a tile */
 #define TILE_VECTORS 8                /* vectors of the widest tile, which has one row */
-#define TURNED_ROWS 3                 /* up to so many rows, b's contiguous columns are turned on the way ... */
+#define TURNED_ROWS (LEVEL == 4 ? 8 : 3) /* up to so many rows, b's contiguous columns are turned on the way ... */
 #define TURNED_GROUPS (64 / VBYTES)    /* ... in this many vectors side by side */
+#define TURNED_COLUMNS 256            /* where c is strided, so many of them go to a buffer first */
 
 /* How much of a product's operands is copied, and when. Sizes are numbers.                                        */
 #define BLOCK_REALS (1048576 / (REAL_BITS / 8)) /* a block of b: shared by all rows, from the second-level cache */

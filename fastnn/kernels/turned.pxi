@@ -2,6 +2,15 @@
 # b is used so few times that packing would cost more than the product. Squares of b are turned in registers instead.
 
 
+cdef inline int64_t first_in_line(const real *b, int64_t b_column) noexcept nogil:
+    """Where in a vector b begins, if squares are to begin where vectors do; else 0.
+
+    They are where columns lie 4096 bytes apart and share few places in the cache: a line that two squares need would
+    be gone before the second comes.
+    """
+    return <int64_t> (<uintptr_t> b // sizeof(real) % VL) if b_column * <int64_t> sizeof(real) % 4096 == 0 else 0
+
+
 cdef inline void turned(int rows, int groups, const Tile *t, int64_t columns, int64_t b_column) noexcept nogil:
     """All chains of some columns, a whole number of groups of VL. `rows` and `groups` are literals, as in `tile`.
 
@@ -11,9 +20,9 @@ cdef inline void turned(int rows, int groups, const Tile *t, int64_t columns, in
     cdef vf acc[TURNED_ROWS][TURNED_GROUPS]
     cdef vf sum[TURNED_ROWS][TURNED_GROUPS]
     cdef vf x[VL]
-    cdef vf rest[VL]  # apart from x, which lives in registers
+    cdef vf part[VL]  # apart from x, which lives in registers
     cdef int r, g, i
-    cdef int64_t number, step, end, a_row = t.a_row, a_step = t.a_step
+    cdef int64_t number, step, end, n, origin = first_in_line(t.b, b_column), a_row = t.a_row, a_step = t.a_step
     cdef const real *at
     cdef const real *next
     cdef const real *b
@@ -30,26 +39,27 @@ cdef inline void turned(int rows, int groups, const Tile *t, int64_t columns, in
                     acc[r][g] = vload(c + r * t.c_row + g * VL)
         while True:
             end = min(t.k, step + KCHAIN)
-            while step + VL <= end:
+            while step < end:
+                n = min(end - step, VL - (origin + step) % VL)
                 for g in range(groups):
-                    vload_turned(x, b + g * VL * b_column + step, b_column)
                     next = at
-                    for i in range(VL):
-                        for r in range(rows):
-                            acc[r][g] = vfma(vsplat(next[r * a_row]), x[i], acc[r][g])
-                        next += a_step
-                        forget_origin(next)
+                    if n == VL:
+                        vload_turned(x, b + g * VL * b_column + step, b_column)
+                        for i in range(VL):
+                            for r in range(rows):
+                                acc[r][g] = vfma(vsplat(next[r * a_row]), x[i], acc[r][g])
+                            next += a_step
+                            forget_origin(next)
+                    else:
+                        for i in range(VL):
+                            part[i] = vload_part(b + (g * VL + i) * b_column + step, n)
+                        vtranspose(part)
+                        for i in range(n):
+                            for r in range(rows):
+                                acc[r][g] = vfma(vsplat(next[r * a_row]), part[i], acc[r][g])
+                            next += a_step
                 at = next
-                step += VL
-            if step < end:
-                for g in range(groups):
-                    for i in range(VL):
-                        rest[i] = vload_part(b + (g * VL + i) * b_column + step, end - step)
-                    vtranspose(rest)
-                    for i in range(end - step):
-                        for r in range(rows):
-                            acc[r][g] = vfma(vsplat(at[r * a_row + i * a_step]), rest[i], acc[r][g])
-                step = end
+                step += n
             for r in range(rows):
                 for g in range(groups):
                     sum[r][g] = acc[r][g] if end <= KCHAIN else sum[r][g] + acc[r][g]
@@ -61,20 +71,30 @@ cdef inline void turned(int rows, int groups, const Tile *t, int64_t columns, in
                 vstore(c + r * t.c_row + g * VL, sum[r][g])
 
 
+cdef inline void turned_rows(int groups, int rows, const Tile *t, int64_t columns, int64_t b_column) noexcept nogil:
+    if TURNED_ROWS >= 8 and rows == 8:
+        turned(8, groups, t, columns, b_column)
+    elif TURNED_ROWS >= 7 and rows == 7:
+        turned(7, groups, t, columns, b_column)
+    elif TURNED_ROWS >= 6 and rows == 6:
+        turned(6, groups, t, columns, b_column)
+    elif TURNED_ROWS >= 5 and rows == 5:
+        turned(5, groups, t, columns, b_column)
+    elif TURNED_ROWS >= 4 and rows == 4:
+        turned(4, groups, t, columns, b_column)
+    elif rows == 3:
+        turned(3, groups, t, columns, b_column)
+    elif rows == 2:
+        turned(2, groups, t, columns, b_column)
+    else:
+        turned(1, groups, t, columns, b_column)
+
+
 cdef void run_turned(int rows, Tile *t, int64_t columns, int64_t b_column) noexcept nogil:
     """Up to TURNED_ROWS rows; `columns` is a multiple of VL."""
     cdef int64_t grouped = columns // (TURNED_GROUPS * VL) * (TURNED_GROUPS * VL)
-    if rows == 1:
-        turned(1, TURNED_GROUPS, t, grouped, b_column)
-    elif rows == 2:
-        turned(2, TURNED_GROUPS, t, grouped, b_column)
-    else:
-        turned(3, TURNED_GROUPS, t, grouped, b_column)
+    turned_rows(TURNED_GROUPS, rows, t, grouped, b_column)
     t.c += grouped
     t.b += grouped * b_column
-    if rows == 1:
-        turned(1, 1, t, columns - grouped, b_column)
-    elif rows == 2:
-        turned(2, 1, t, columns - grouped, b_column)
-    else:
-        turned(3, 1, t, columns - grouped, b_column)
+    if TURNED_GROUPS > 1 and grouped < columns:
+        turned_rows(1, rows, t, columns - grouped, b_column)

@@ -9,7 +9,8 @@ cdef extern from "vector.h":
     enum: L1_REALS, BLOCK_REALS, STACK_VECTORS, STACK_REALS, PACKING_ROWS, PACKING_REALS
     enum: BAND_STEP, BAND_ROW, BAND_REALS
     enum: MR, LOW_MR, ROW_TRIPLES, NEAR_REALS, FAR_REALS, STREAMED_ROWS, STREAMED_STEPS, STREAMED_COLUMNS
-    enum: NV, VL, NR, TILE_VECTORS, TURNED_ROWS, TURNED_GROUPS, KCHAIN, ROW_CHUNK, SUM_CHUNK, LANES, LANE_VECTORS
+    enum: NV, VL, NR, TILE_VECTORS, TURNED_ROWS, TURNED_GROUPS, TURNED_COLUMNS
+    enum: KCHAIN, ROW_CHUNK, SUM_CHUNK, LANES, LANE_VECTORS
     vf vload(const real *p) noexcept nogil
     vf vload_part(const real *p, int64_t n) noexcept nogil
     void forget_origin(const real *p) noexcept nogil
