@@ -248,7 +248,7 @@ cdef void stream_rows(const Product *p, real *part) noexcept nogil:
 
 cdef inline bint is_streamed(const Product *p) noexcept nogil:
     """Whether rows of b are read one after the other, rather than tiles of columns."""
-    return (p.m <= STREAMED_ROWS and p.k * p.n > BLOCK_REALS and p.b.column == 1 and p.sum.column == 1 and not p.add
+    return (p.m <= STREAMED_ROWS and p.k * p.n > FAR_REALS and p.b.column == 1 and p.sum.column == 1 and not p.add
             and (p.start.data == NULL or p.start.column == 1))
 
 

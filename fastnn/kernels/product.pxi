@@ -132,14 +132,17 @@ cdef inline void exchange_sides(Product *p) noexcept nogil:
 
 
 cdef inline double estimate(double m, int64_t n, double k, bint turn_b, bint turn_c) noexcept nogil:
-    """What a product costs, in multiply-adds of one vector: its own, and as many as turning b and c takes time for."""
-    cdef double vectors = <double> ((n + VL - 1) // VL)
-    return m * k * vectors + (0.5 * k * n if turn_b and n > 1 else 0.0) + (2.0 * m * n if turn_c and n > 1 else 0.0)
+    """What a product costs, in multiply-adds of one vector: its own, and as many as turning b and c takes time for.
+
+    Few rows turn b in registers; for more it is packed, which costs four times as much.
+    """
+    cdef double vectors = <double> ((n + VL - 1) // VL), turning = 0.25 if m <= TURNED_ROWS else 1.0
+    return m * k * vectors + (turning * k * n if turn_b and n > 1 else 0.0) + (2.0 * m * n if turn_c and n > 1 else 0.0)
 
 
 cdef inline bint better_exchanged(const Product *p) noexcept nogil:
     """Vectors lie along n: whether they had better lie along m, for the layouts' sake or because n fills few lanes."""
-    if p.n >= VL and p.b.column == 1 and p.sum.column == 1:
+    if (p.n >= 2 * VL or p.n == VL) and p.b.column == 1 and p.sum.column == 1:
         return False
     return (estimate(<double> p.n, p.m, <double> p.k, p.a.row != 1, p.sum.row != 1)
             < estimate(<double> p.m, p.n, <double> p.k, p.b.column != 1, p.sum.column != 1))

@@ -51,8 +51,8 @@
 #define L1_REALS (16384 / (REAL_BITS / 8))      /* half of the smallest first-level cache */
 #define NEAR_REALS (262144 / (REAL_BITS / 8))   /* a block of b up to this size is near: no band reads it from memory */
 #define FAR_REALS (12582912 / (REAL_BITS / 8))   /* a b of more than this comes from memory */
-#define STREAMED_ROWS MR                         /* a product of up to so many rows reads a b of more than a block ... */
-#define STREAMED_STEPS 8                         /* ... so many rows at a time ... */
+#define STREAMED_ROWS MR
+#define STREAMED_STEPS 8
 #define STREAMED_COLUMNS 8192                    /* ... so far */
 #define PACKING_ROWS (18 * MR)                  /* b is packed where this many rows use a block ... */
 #define PACKING_REALS (65536 / (REAL_BITS / 8)) /* ... of more than this */
