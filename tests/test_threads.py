@@ -222,6 +222,24 @@ for n in (1, 2, 4):
     assert python(code).split() == ["0", "1", "3"]
 
 
+@needs_proc
+def test_sleeping_threads_are_woken_for_much_work_only() -> None:
+    """A lone product of 50 microseconds is computed at once; it takes several in a row to start or wake a thread."""
+    code = """
+import os, time
+import fastnn, numpy as np
+fastnn.set_num_threads(2)
+a = np.ones((128, 128), np.float32)
+time.sleep(0.2)  # threads that the import has ended are gone
+before = len(os.listdir("/proc/self/task"))
+for calls in (1, 5000):
+    for _ in range(calls):
+        fastnn.ops.matmul(a, a)
+    print(len(os.listdir("/proc/self/task")) - before)
+"""
+    assert python(code).split() == ["0", "1"]
+
+
 @pytest.mark.parametrize("setting", ["OMP_THREAD_LIMIT=2", "OMP_MAX_ACTIVE_LEVELS=0", "OMP_DYNAMIC=true"])
 def test_fewer_threads_than_asked_for_do_all_the_work(setting: str) -> None:
     """OpenMP may give a smaller team than it is asked for: nobody's share of the work may be left undone."""

@@ -158,8 +158,12 @@ cdef void mark_threads_used() noexcept:
 
 
 cdef void call_team(Instruction *instruction, int team, int *status) noexcept nogil:
+    cdef double arrival = 0.0
+    cdef double *noted = &arrival
     with nogil, parallel(num_threads=team):
+        note_arrival(noted)
         call_member(instruction, status)
+    learn_waking(arrival)
 
 
 cdef void call_member(Instruction *instruction, int *status) noexcept nogil:
@@ -196,6 +200,7 @@ cdef class Executor:
     cdef list blocks, bound, scratch_sizes, bound_places
     cdef int64_t most_scratch  # of an instruction, for one thread
     cdef object scratch, barrier
+    cdef readonly int limit    # threads that the last run might use: runs at the same time divide them
 
     def __cinit__(self):
         memset(&self.plan, 0, sizeof(Plan))
@@ -288,11 +293,6 @@ cdef class Executor:
         free(self.plan.row)
         free(self.plan.extents)
 
-    @property
-    def limit(self) -> int:
-        """Threads that the last run might use: runs at the same time divide them."""
-        return self.plan.member_limit
-
     def bind(self, int block, cnp.ndarray array):
         """Points every operand of a block at an array, taking over its shape, strides and type.
 
@@ -336,7 +336,7 @@ cdef class Executor:
         if n_steps == 0:
             return KERNEL_OK
         tell_of_fork()
-        plan.member_limit = max(1, threads() // shared_add(&running_executors, 1))
+        self.limit = plan.member_limit = max(1, threads() // shared_add(&running_executors, 1))
         try:
             plan.status[0] = plan.status[1] = KERNEL_OK
             plan.last_poll = seconds_now()

@@ -24,7 +24,7 @@ cdef struct Plan:
     double *maximum            # the extents' maxima
     double *row                # this step's row of the run table
     int n_slots
-    int member_limit           # threads this run may use
+    int member_limit           # threads this run uses at most
     Barrier *barrier           # where they meet
     bint crowded               # more threads than processors
     int status[2]              # by parity of the barrier: see `meet`
@@ -259,5 +259,9 @@ cdef void run_member(Plan *plan, double *table, int64_t n_steps, int64_t *done) 
 
 
 cdef void run_team(Plan *plan, double *table, int64_t n_steps, int64_t *done, int team) noexcept nogil:
+    cdef double arrival = 0.0
+    cdef double *noted = &arrival
     with nogil, parallel(num_threads=team):
+        note_arrival(noted)
         run_member(plan, table, n_steps, done)
+    learn_waking(arrival)

@@ -2,8 +2,9 @@
 
 cdef double THREAD_GRAIN = 6000.0     # nanoseconds of work for each thread that make sharing it worth while ...
 cdef double MEETING = 150.0           # ... and what a barrier takes
-cdef double WAKING = 100e-6           # seconds that it takes to wake OpenMP's workers, at worst ...
-cdef double AWAKE = 1e-3              # ... which after a region spin for so long, at least
+cdef double QUICK_WAKING = 100e-6     # seconds that it takes to wake OpenMP's workers: on a quiet machine ...
+cdef double SLOW_WAKING = 3e-3        # ... and on a busy one, where they have to wait for a processor
+cdef double AWAKE = 1e-3              # after a region they spin for so long, at least
 cdef bint workers_spin = os.environ.get("OMP_WAIT_POLICY", "").lower() != "passive"
 cdef int processors = omp_get_num_procs()
 
@@ -13,10 +14,16 @@ cdef extern from *:
     static __thread double awake_until = 0.0;  /* they spin */
     static __thread double recent_until = 0.0; /* what would have been saved counts */
     static __thread double missed = 0.0;       /* seconds that could have been saved, had they been awake */
+    static __thread double waking = 0.0;       /* what it took the last time until they came, or 0 */
+    static __thread double called_at = 0.0;    /* when the region that is about to open was decided on, or 0 */
+    static __thread int called_asleep = 0;     /* it wakes them */
     """
     double awake_until
     double recent_until
     double missed
+    double waking
+    double called_at
+    int called_asleep
 
 
 cdef int threads_for(double work, int most) noexcept nogil:
@@ -29,23 +36,42 @@ cdef bint region_pays(int team, double work, double saved) noexcept:
     """Whether to open a region for work that a team shares, and that saves so much; both in nanoseconds.
 
     It costs nearly nothing while the workers spin. Once they sleep, they are woken when that has cost as much time as
-    waking them does: by one large piece of work, or by several shortly after one another. So whatever the sequence of
-    calls is, waking never takes longer than what has been lost, or is saved, without it.
+    waking them did the last time: by one large piece of work, or by several shortly after one another.
     """
-    global awake_until, recent_until, missed, processors
+    global awake_until, recent_until, missed, called_at, called_asleep, processors
     cdef double now = seconds_now()
     if now > recent_until:
         missed = 0.0
-    if now > awake_until or team > processors:
+    called_asleep = now > awake_until or team > processors
+    if called_asleep:
         missed += 1e-9 * saved
         recent_until = now + AWAKE
-        if missed < WAKING:
+        if missed < max(waking, QUICK_WAKING):
             return False
         processors = omp_get_num_procs()
+    called_at = now
     missed = 0.0
     recent_until = now + 1e-9 * work + AWAKE
     awake_until = recent_until if workers_spin else 0.0
     return True
+
+
+cdef inline void note_arrival(double *arrival) noexcept nogil:
+    """To be called by every thread of a team that begins: notes when the second does."""
+    if omp_get_thread_num() == 1:
+        arrival[0] = seconds_now()
+
+
+cdef inline void learn_waking(double arrival) noexcept nogil:
+    """To be called after a region: what it took until the workers came. Late they are, too, where another program has
+    taken a processor from those who spun: then they count as asleep."""
+    global waking, awake_until, called_at
+    cdef double late = arrival - called_at
+    if called_at != 0.0 and arrival != 0.0 and (called_asleep or late > QUICK_WAKING):
+        waking = min(late, SLOW_WAKING)
+        if not called_asleep:
+            awake_until = 0.0
+    called_at = 0.0
 
 
 cpdef int team_for(double work) except -1:
