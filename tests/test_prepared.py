@@ -75,7 +75,7 @@ def sizes(dtype: str) -> tuple[list[int], list[int], list[int]]:
     """Interesting m, n and k: around the edges of a tile."""
     tiles = kernels.tiles(dtype)
     rows, vector, columns = tiles["MR"], tiles["VL"], tiles["NR"]
-    m = sorted({1, 2, 3, 4, rows // 2, rows // 2 + 1, rows, rows + 1})
+    m = sorted({1, 2, 3, 4, rows // 2, rows // 2 + 1, rows, rows + 1, 2 * rows + 3})
     n = sorted(
         {1, 2, vector - 1, vector, vector + 1, columns - 1, columns, columns + 1, 4 * vector + 1, 8 * vector + 1}
     )

@@ -1,48 +1,76 @@
-# Products that one tile computes: everything that follows from shapes and addresses is found out once, when they are
-# bound, and a step runs the tile and the epilogue. The arithmetic, and so the bits, are those of blocking.pxi.
+# Small products: one chain, c in the first-level cache and no more columns than a tile. What follows from shapes and
+# addresses is found out once, when they are bound; a step runs one line of tiles, or two of unequal rows, and the
+# epilogue. The arithmetic, and so the bits, are those of blocking.pxi.
 
 cdef enum:
-    SMALL_STEPS = 32       # a b whose columns, not rows, are contiguous is turned for every run: so many steps at most
+    SMALL_WORK = 512       # multiply-adds of a vector
+    SMALL_TURN = 64        # a b of so many numbers whose columns, not rows, are contiguous is turned in each run
 
 
 cdef struct SmallProduct:
     Product p
-    Tile tile
-    int rows, vectors
+    Tile tile[2]           # bands of rows[0] rows and bands of rows[1]; the second may have none
+    int rows[2]
+    int vectors
     bint is_vector         # one row and one vector, which the epilogue finds and leaves contiguous
 
 
-cdef inline bint is_one_tile(const Product *p) noexcept nogil:
-    """Whether a tile computes it, in one chain, and reads and writes c where it lies."""
-    return (0 < p.m <= LOW_MR and 0 < p.n <= widest(p.m) * VL and p.k <= KCHAIN and p.k * p.n <= L1_REALS
-            and p.sum.column == 1
-            and (p.b.column == 1 or (p.k <= SMALL_STEPS and p.n <= NR))
-            and (p.start.data == NULL or p.start.column == 1))
+cdef inline bint is_small(const Product *p) noexcept nogil:
+    """Whether one line of tiles computes it, in one chain, and reads and writes c where it lies."""
+    if not (p.m > 0 and 0 < p.n <= (widest(p.m) * VL if p.m <= LOW_MR else NR)):
+        return False
+    return (p.k <= KCHAIN and p.k * p.n <= L1_REALS and p.m * p.n <= L1_REALS and p.sum.column == 1
+            and (p.b.column == 1 or p.k * p.n <= SMALL_TURN) and (p.start.data == NULL or p.start.column == 1))
+
+
+cdef inline void lay_out(SmallProduct *small, int part, int rows, int64_t bands, int64_t i) noexcept nogil:
+    """Some bands of as many rows, from row i on."""
+    cdef const Product *p = &small.p
+    cdef Tile *t = &small.tile[part]
+    small.rows[part] = rows
+    t.k = p.k
+    t.a, t.a_row, t.a_step = p.a.data + i * p.a.row, p.a.row, p.a.column
+    t.b, t.b_step = p.b.data, p.b.row if p.b.column == 1 else p.n
+    t.start, t.start_row = NULL, p.start.row
+    if p.start.data != NULL:
+        t.start = p.start.data + i * p.start.row
+    t.c, t.c_row = p.sum.data + i * p.sum.row, p.sum.row
+    t.add, t.factor = p.add, p.factor
+    t.lanes = p.n - (small.vectors - 1) * VL
+    t.tiles = bands
+    t.a_next, t.b_next, t.start_next, t.c_next = rows * p.a.row, 0, rows * p.start.row, rows * p.sum.row
+
+
+cdef inline bint choose_sides(Product *p) noexcept nogil:
+    """Exchanges the sides if that is better; false if p is then not small. Where only the worse side is, and there is
+    little to do, it is the better one after all: turning b or c has a price of its own."""
+    cdef Product q = p[0]
+    straighten(p)
+    if better_exchanged(&q):
+        exchange_sides(&q)
+        straighten(&q)
+        if is_small(&q):
+            p[0] = q
+            return True
+        if p.m * p.k * ((p.n + VL - 1) // VL) > SMALL_WORK:
+            return False
+    return is_small(p)
 
 
 cdef inline bint make_small(SmallProduct *small) noexcept nogil:
-    """Lays out the tile for small.p, if one is enough."""
+    """Lays out the tiles for small.p, if it is small."""
     cdef Product *p = &small.p
-    cdef Tile *t = &small.tile
-    if better_exchanged(p):
-        exchange_sides(p)
-    straighten(p)
-    if not is_one_tile(p):
+    cdef int64_t bands, rows, full
+    if not choose_sides(p):
         return False
-    small.rows = <int> p.m
+    bands = (p.m + LOW_MR - 1) // LOW_MR
+    rows = (p.m + bands - 1) // bands
+    full = p.m - (rows - 1) * bands  # the others have a row less
     small.vectors = <int> ((p.n + VL - 1) // VL)
-    small.is_vector = (small.rows == 1 and small.vectors == 1 and p.c.column == 1
+    lay_out(small, 0, <int> rows, full, 0)
+    lay_out(small, 1, <int> rows - 1, bands - full, full * rows)
+    small.is_vector = (p.m == 1 and small.vectors == 1 and p.c.column == 1
                        and (p.aux.data == NULL or p.aux.column == 1))
-    t.lanes = p.n - (small.vectors - 1) * VL
-    t.tiles = 1
-    t.a_next = t.b_next = t.start_next = t.c_next = 0
-    t.a, t.a_row, t.a_step = p.a.data, p.a.row, p.a.column
-    t.b, t.b_step = p.b.data, p.b.row
-    t.start, t.start_row = p.start.data, p.start.row
-    t.c, t.c_row = p.sum.data, p.sum.row
-    t.k = p.k
-    t.add = p.add
-    t.factor = p.factor
     return True
 
 
@@ -68,46 +96,40 @@ cdef inline void solve_vector(const Product *p, const Tile *t) noexcept nogil:
         apply_run(p, p.c.data, <const real *> buffer, p.aux.data, t.lanes)
 
 
-cdef inline void solve_tile(const SmallProduct *small, const Tile *t) noexcept nogil:
-    if small.is_vector:
-        solve_vector(&small.p, t)
-        return
-    run_tile(small.rows, small.vectors, t)
-    if small.p.epilogue != NO_EPILOGUE:
-        finish(&small.p, 0, small.p.m)
-
-
-cdef inline void solve_small(const SmallProduct *small) noexcept nogil:
-    cdef vf turned[SMALL_STEPS * NV]
+cdef inline void solve_small(SmallProduct *small) noexcept nogil:
+    cdef real turned[SMALL_TURN]
     cdef const Product *p = &small.p
-    cdef Tile tile
-    if p.b.column == 1:
-        solve_tile(small, &small.tile)
-    else:
-        tile = small.tile
-        turn_small(<real *> turned, p)
-        tile.b, tile.b_step = <const real *> turned, NR
-        solve_tile(small, &tile)
+    if p.b.column != 1:
+        turn_small(turned, p)
+        small.tile[0].b = small.tile[1].b = turned
+    if small.is_vector:
+        solve_vector(p, &small.tile[0])
+        return
+    run_tile(small.rows[0], small.vectors, &small.tile[0])
+    if small.tile[1].tiles > 0:
+        run_tile(small.rows[1], small.vectors, &small.tile[1])
+    if p.epilogue != NO_EPILOGUE:
+        finish(p, 0, p.m)
 
 
 cdef inline void turn_small(real *to, const Product *p) noexcept nogil:
-    """b, copied so that its rows are contiguous, NR numbers apart."""
+    """b, copied so that its rows are contiguous and follow one another."""
     cdef int64_t i, j
     for i in range(p.k):
         for j in range(p.n):
-            to[i * NR + j] = p.b.data[i * p.b.row + j * p.b.column]
+            to[i * p.n + j] = p.b.data[i * p.b.row + j * p.b.column]
 
 
 cdef int small_product(const Instruction *instruction, int thread, int n_threads) noexcept nogil:
     """`product`, prepared."""
-    solve_small(<const SmallProduct *> instruction.form)
+    solve_small(<SmallProduct *> instruction.form)
     return KERNEL_OK
 
 
 cdef int small_update(const Instruction *instruction, int thread, int n_threads) noexcept nogil:
     """`product_update`, prepared."""
     cdef SmallProduct *small = <SmallProduct *> instruction.form
-    small.tile.factor = update_factor(instruction)
+    small.tile[0].factor = small.tile[1].factor = update_factor(instruction)
     solve_small(small)
     return KERNEL_OK
 
