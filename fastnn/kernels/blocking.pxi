@@ -87,11 +87,35 @@ cdef inline bint is_direct(const Product *p, const Tile *t) noexcept nogil:
     return p.sum.column == 1 and (t.start == NULL or p.start.column == 1)
 
 
-cdef void one_band(const Product *p, Tile *t, int rows, bint packed) noexcept nogil:
+cdef struct Ahead:
+    # The part of a that the next band will read.
+    const real *a
+    int64_t rows, row, column, steps
+
+
+cdef inline void fetch(const Ahead *ahead, int64_t part, int64_t parts) noexcept nogil:
+    """Asks for one of several parts of it, so that it comes while tiles are computed."""
+    cdef int64_t r, i, line = 64 // sizeof(real)
+    if ahead.column != 1:  # a step's rows lie side by side, in a line or two
+        for i in range(ahead.steps * part // parts, ahead.steps * (part + 1) // parts):
+            vprefetch(ahead.a + i * ahead.column)
+        return
+    for r in range(ahead.rows):
+        i = ahead.steps * part // parts
+        while i < ahead.steps * (part + 1) // parts:
+            vprefetch(ahead.a + r * ahead.row + i)
+            i += line
+
+
+cdef void one_band(const Product *p, Tile *t, int rows, bint packed, const Ahead *ahead) noexcept nogil:
     """One chain of some rows, at most MR; t is at their first tile."""
     cdef int width = NV if packed else widest(rows)
-    cdef int64_t tiles = p.n // (width * VL), rest = p.n - tiles * (width * VL), vectors
-    if tiles > 0:
+    cdef int64_t tiles = p.n // (width * VL), rest = p.n - tiles * (width * VL), vectors, number
+    if ahead != NULL:
+        for number in range(tiles):
+            fetch(ahead, number, tiles)
+            run_tiles(p, t, rows, width, VL, 1, packed)
+    elif tiles > 0:
         run_tiles(p, t, rows, width, VL, tiles, packed)
     if rest > 0:
         vectors = (rest + VL - 1) // VL
@@ -145,6 +169,7 @@ cdef void one_chain(const Product *p, Tile *t, int64_t step, bint packed, real *
     cdef int64_t most = LOW_MR if packed or sliver_reals(p.n, p.k) <= NEAR_REALS else MR
     cdef int64_t bands = (p.m + most - 1) // most, i = 0, rows, together
     cdef const real *b = t.b
+    cdef Ahead ahead
     t.start = NULL
     t.start_row = p.start.row
     t.c_row = p.sum.row
@@ -159,7 +184,10 @@ cdef void one_chain(const Product *p, Tile *t, int64_t step, bint packed, real *
         if together > 1:
             narrow_bands(p, t, <int> rows, together)
         else:
-            one_band(p, t, <int> rows, packed)
+            if packed and bands > 1:
+                ahead.a = p.a.data + (i + rows) * p.a.row + step * p.a.column
+                ahead.rows, ahead.row, ahead.column, ahead.steps = rows, p.a.row, p.a.column, t.k
+            one_band(p, t, <int> rows, packed, &ahead if packed and bands > 1 else NULL)
         if p.epilogue != NO_EPILOGUE and step + t.k == p.k:
             finish(p, i, rows * together)
         i += rows * together
@@ -235,7 +263,7 @@ cdef void stream_rows(const Product *p, real *part) noexcept nogil:
             t.b = p.b.data + step * p.b.row
             t.c, t.c_row = q.sum.data, q.sum.row
             t.start, t.start_row = q.start.data, q.start.row
-            one_band(&q, &t, <int> p.m, False)
+            one_band(&q, &t, <int> p.m, False, NULL)
             q.start = q.sum
             step += t.k
         if end > chain_length(p.k):
