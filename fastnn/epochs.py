@@ -68,7 +68,7 @@ class ArrayEpochs:
         samples = self.samples
         predicted, outputs = self.stepper.collectors(samples.n, bool(self.measured))
         arrays = self._arrays | outputs
-        order = np.arange(samples.n)
+        order = None
         if self.shuffle:
             arrays["input:index"] = order = epoch_order(self.stepper.network.seed, epoch, samples.n)
         advance = self._single(arrays) if self.per_update == 1 else self._accumulating(arrays)
@@ -90,7 +90,8 @@ class ArrayEpochs:
         numbers = {"loss": float(np.sum(losses[:done] * rows) / seen)}
         if not self.measured:
             return numbers
-        return numbers | measure(self.measured, Predictions.of(samples, predicted, order[:seen]))
+        picked = slice(seen) if order is None else order[:seen]
+        return numbers | measure(self.measured, Predictions.of(samples, predicted, picked))
 
     def _single(self, arrays: dict[str, Any]) -> Callable[[int, int], Any]:
         """Makes the updates from `first` on and before `stop`, one from each batch."""

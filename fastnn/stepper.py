@@ -206,7 +206,7 @@ class Stepper:
 
 def _run_table(runner: Any, n: int, columns: Mapping[str, Any]) -> NDArray[np.float64]:
     """A run table of n rows: a column for each slot of the Program, zero where there is nothing to say."""
-    table = np.zeros((n, len(runner.program.slots)))
+    table = np.empty((n, len(runner.program.slots)))
     for column, name in enumerate(runner.program.slots):
         table[:, column] = columns.get(name, 0.0)
     return table
