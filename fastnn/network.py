@@ -212,8 +212,8 @@ class Network:
         return views
 
     def get_weights(self) -> list[NDArray[Any]]:
-        """Copies of all parameters, in the order of `parameters()`."""
-        return [view.copy() for view in self.parameters().values()]
+        """Copies of all parameters, in the order of `parameters()`; in a training as they are between two steps."""
+        return list(self.block.copies(self._own()).values())
 
     def set_weights(self, weights: Sequence[ArrayLike] | Mapping[str, ArrayLike]) -> None:
         """Sets all parameters from a list in the order of `parameters()`, or some of them from a dict by name.
@@ -434,6 +434,8 @@ class Network:
 
     def save(self, path: Any) -> None:
         """Writes structure and parameters to a safetensors file: all of it or, if something fails, nothing.
+
+        While another thread trains, these are the parameters between two steps; so they are in pickles and copies.
 
         Raises
         ------

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastnn import backends, ops
 from fastnn.graph.plan import ALIGNMENT, Place
-from fastnn.kernels.executor import Exclusive
+from fastnn.kernels.executor import Changes, Exclusive, Unchanged
 from fastnn.layers.base import Parameter, Wire
 
 
@@ -36,6 +36,8 @@ class ParameterBlock:
         The block itself, where the backend keeps it.
     training_lock
         Held by whoever changes the parameters, one step or all of a `fit`.
+    changes
+        Held for as long as parameters are being changed: some steps of a `fit`, not all of it.
     fitted_by
         Process and thread of the `fit` under way: what its callbacks do is no other's business.
     """
@@ -70,6 +72,7 @@ class ParameterBlock:
 
     def _open_locks(self) -> None:
         self.training_lock = Exclusive()
+        self.changes = Changes()
         self.fitted_by: tuple[int, int] | None = None
         self._writers = threading.RLock()
 
@@ -82,6 +85,12 @@ class ParameterBlock:
         start = self.offsets[parameter]
         flat = self.backend.to_numpy(self.memory if memory is None else memory)
         return flat[start : start + math.prod(parameter.shape)].reshape(parameter.shape)
+
+    def copies(self, parameters: Sequence[Parameter]) -> dict[str, NDArray[Any]]:
+        """Copies of some parameters by name, as they are between two steps; a training under way waits for them."""
+        with Unchanged(self.changes):
+            memory = self.backend.to_numpy(self.memory)
+            return {parameter.name: self.view(parameter, memory).copy() for parameter in parameters}
 
     @contextlib.contextmanager
     def fitting(self) -> Iterator[None]:
@@ -122,7 +131,7 @@ class ParameterBlock:
             return
         start = min(self.offsets[parameter] for parameter in values)
         stop = max(self.offsets[parameter] + math.prod(parameter.shape) for parameter in values)
-        with self._writers, self.between_steps():
+        with self._writers, self.between_steps(), self.changes:
             memory = self.backend.to_numpy(self.memory)[start:stop].copy()
             with np.errstate(over="ignore"):  # float64 beyond float32's range becomes infinite, as it must
                 for parameter, array in values.items():
@@ -138,11 +147,15 @@ class ParameterBlock:
         RuntimeError
             If another thread is training.
         """
-        with self._writers, self.between_steps(), np.errstate(invalid="ignore"):
-            self.memory[...] = (1 - tau) * self.memory + tau * other.memory if tau < 1 else other.memory
+        with np.errstate(invalid="ignore"):
+            with Unchanged(other.changes):  # and not both at once: two threads may blend two networks crosswise
+                share = tau * other.memory if tau < 1 else other.memory.copy()
+            with self._writers, self.between_steps(), self.changes:
+                self.memory[...] = (1 - tau) * self.memory + share if tau < 1 else share
 
     def __getstate__(self) -> dict[str, Any]:
-        values = self.backend.to_numpy(self.memory).copy()
+        with Unchanged(self.changes):
+            values = self.backend.to_numpy(self.memory).copy()
         kept = {"wires": self.wires, "dtype": self.dtype, "offsets": self.offsets}
         return {**kept, "backend": self.backend.name, "values": values}
 

@@ -51,7 +51,7 @@ class RepeatedStep:
         self._collect = collect
         self._network, self._objective, self._updates = stepper.network, stepper.objective, stepper.updates
         self._runner = stepper.batch_runner(samples, "update", collect=collect)
-        self._lock = lock
+        self._lock, self._changes = lock, stepper.network.block.changes
         self._layers = stepper.network.layers
         self._trainable = [layer.trainable for layer in self._layers]
         self._n_inputs = len(samples.inputs)
@@ -109,7 +109,7 @@ class RepeatedStep:
                 return None
             bound[name] = array
         predicted = self._collectors(bound) if self._collect else None
-        with self._lock:
+        with self._lock, self._changes:
             row = self._next_row(self._updates.item())
             self._network.objective = self._objective
             try:

@@ -27,7 +27,8 @@ def write_network(path: Any, network: Any) -> None:
     """Writes structure and parameters: see `Network.save`."""
     from fastnn import archive
 
-    archive.write(path, network.parameters(), {"kind": "network", "network": describe(network)})
+    arrays = network.block.copies(_parameters(network))
+    archive.write(path, arrays, {"kind": "network", "network": describe(network)})
 
 
 def read_network(path: Any, custom_objects: Mapping[str, Any], backend: str) -> Any:
@@ -213,8 +214,9 @@ def _describe_trainer(trainer: Any) -> tuple[dict[str, NDArray[Any]], dict[str, 
     network = trainer.network
     block = network.block
     states = block.backend.to_numpy(trainer._stepper.state).reshape(-1, block.size)
-    arrays = {name: array.copy() for name, array in network.parameters().items()}
-    for parameter in _parameters(network):
+    parameters = _parameters(network)
+    arrays = block.copies(parameters)
+    for parameter in parameters:
         for number, state in enumerate(states):
             arrays[f"state{number + 1}/{parameter.name}"] = block.view(parameter, state).copy()
     optimizer = trainer.optimizer

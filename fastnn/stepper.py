@@ -117,7 +117,8 @@ class Stepper:
     def advance(self, runner: Any, table: NDArray[np.float64], arrays: Mapping[str, Any]) -> NDArray[np.float64]:
         """Makes an update for each row of the table; returns the losses."""
         self.network.objective = self.objective
-        runner.run(table, arrays, self.updates)
+        with self.network.block.changes:
+            runner.run(table, arrays, self.updates)
         return _losses(runner, table)
 
     def step(self, samples: Samples, *, collect: bool = False) -> tuple[float, list[NDArray[Any]]]:
@@ -145,7 +146,8 @@ class Stepper:
             loss += float(_losses(each.runner, table) @ shares)
             number += len(shares)
         updater = self._updater()
-        updater.run(_run_table(updater, 1, self.optimizer.columns(self.updates)), {}, self.updates)
+        with self.network.block.changes:
+            updater.run(_run_table(updater, 1, self.optimizer.columns(self.updates)), {}, self.updates)
         return loss
 
     def step_accumulated(self, several: Sequence[Samples], per_update: int, *, collect: bool
@@ -179,12 +181,13 @@ class Stepper:
     def put_back(self) -> Iterator[None]:
         """Whatever happens to parameters and state in between is undone at the end."""
         backend, memory = self.network.block.backend, (self.network.block.memory, self.state)
-        before = [backend.to_numpy(block).copy() for block in memory]
-        try:
-            yield
-        finally:
-            for block, values in zip(memory, before, strict=True):
-                backend.write(block, 0, values)
+        with self.network.block.changes:
+            before = [backend.to_numpy(block).copy() for block in memory]
+            try:
+                yield
+            finally:
+                for block, values in zip(memory, before, strict=True):
+                    backend.write(block, 0, values)
 
     def collectors(self, n: int, collect: bool) -> tuple[list[NDArray[Any]], dict[str, NDArray[Any]]]:
         """Arrays for the predictions of n rows, and the same by the names of the blocks that they are bound to."""

@@ -72,7 +72,8 @@ class Trainer:
         self._repeated: tuple[RepeatedStep, ...] = ()  # short ways for batches that look like the last ones
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "callbacks": [], "_repeated": ()}
+        with self.network.block.between_steps():
+            return {**self.__dict__, "callbacks": [], "_repeated": ()}
 
     def __repr__(self) -> str:
         losses = ", ".join(map(repr, self.losses))
@@ -353,6 +354,7 @@ class Trainer:
         ------
         RuntimeError
             If another thread is training: a callback can save in mid-training, such as `fastnn.callbacks.Checkpoint`.
+            So it is for copies and pickles of a trainer; its network can be saved and copied at any time.
         TypeError, OSError
             As `Network.save`.
         """

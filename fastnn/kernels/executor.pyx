@@ -7,7 +7,7 @@ happens before and after a run; inside, no interpreter, no allocation and no loc
 from libc.stdint cimport int64_t, uint32_t, uintptr_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
-from posix.unistd cimport getpid
+from cpython.pythread cimport PyThread_get_thread_ident
 
 cimport numpy as cnp
 from cython.parallel cimport parallel
@@ -19,6 +19,7 @@ from fastnn.kernels.instruction cimport (
 
 import os
 import warnings
+from time import sleep
 
 import numpy as np
 
@@ -44,6 +45,7 @@ HAS_OPENMP = bool(FASTNN_HAS_OPENMP)
 
 include "threads.pxi"
 include "team.pxi"
+include "locks.pxi"
 
 cdef dict TYPE_CODES = {
     np.dtype(np.float32): TYPE_FLOAT32, np.dtype(np.float64): TYPE_FLOAT64, np.dtype(np.int32): TYPE_INT32,

@@ -8,6 +8,7 @@ cdef int running_executors = 0
 cdef int threads_were_used = 0
 cdef enum: FORKED = 1, FORKED_AND_TOLD = 2
 cdef int forked_child = 0             # or one of these
+cdef int generation = 1               # a forked child counts one more than its parent
 
 cdef extern from *:
     """
@@ -80,7 +81,8 @@ cpdef int threads() noexcept:
 
 def after_fork_in_child():
     """OpenMP's threads do not survive a fork, and GNU's waits for them for ever: run on one thread from here on."""
-    global forked_child, running_executors
+    global forked_child, generation, running_executors
+    generation += 1
     running_executors = 0
     if threads_were_used:
         forked_child = FORKED
@@ -95,21 +97,3 @@ cdef int tell_of_fork() except -1:
             "fastnn runs on one thread in this process: it was forked from one that had used threads, which do not "
             "survive a fork; use the 'spawn' or 'forkserver' start method for more", RuntimeWarning, stacklevel=2)
     return 0
-
-
-cdef class Exclusive:
-    """Held by at most one training at a time; asking for it while it is held is an error, not a wait.
-
-    Compiled, so that no signal's exception can come between taking it and the `with` block, which gives it back.
-    """
-
-    cdef int holder            # process id, 0: free; a forked child does not inherit it
-
-    def __enter__(self):
-        cdef int process = getpid()
-        if self.holder == process:
-            raise RuntimeError("this network is being trained already, by another thread or from within a callback")
-        self.holder = process
-
-    def __exit__(self, *raised):
-        self.holder = 0
