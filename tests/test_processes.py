@@ -18,7 +18,9 @@ import numpy as np
 import pytest
 
 import fastnn as fnn
+from fastnn.kernels import executor
 
+needs_openmp = pytest.mark.skipif(not executor.HAS_OPENMP, reason="built without OpenMP")
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="only on x86-64 Linux")
 SECONDS = 120  # until a child that hangs has failed
 
@@ -72,6 +74,7 @@ def in_pool(method: str, call: Any, arguments: list[Any]) -> list[Any]:
 
 
 @needs_fork
+@needs_openmp
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork")
 def test_forked_children_train_on_one_thread_and_say_so_once(expected: bytes) -> None:
     fnn.set_num_threads(3)
@@ -102,6 +105,7 @@ def test_loky_workers_train(expected: bytes) -> None:
 
 
 @needs_fork
+@needs_openmp
 def test_a_fork_without_threads_before_may_use_them() -> None:
     code = """
 import os
