@@ -294,10 +294,18 @@ def test_inventory_names_what_is_missing() -> None:
 class Benchmark:
     """As much of pytest-benchmark as a race needs."""
 
+    def __init__(self) -> None:
+        self.rounds = 0
+        self.stats = self  # what is told of further rounds
+
     def pedantic(self, target: Any, setup: Any, rounds: int) -> None:
         for _ in range(rounds):
             setup()
             target()
+        self.rounds += rounds
+
+    def update(self, seconds: float) -> None:
+        self.rounds += 1
 
 
 def test_contestants_take_turns() -> None:
@@ -306,7 +314,7 @@ def test_contestants_take_turns() -> None:
     def contestant(name: str) -> Contestant:
         def play() -> Turn:
             order.append(name)
-            return Turn(1.0 + len(order), 1.0, 1.0)
+            return Turn(1.0 + len(order) / 1000, 1.0, 1.0)
 
         return Contestant(name, play, 2)
 
@@ -314,10 +322,26 @@ def test_contestants_take_turns() -> None:
     harness.race(Benchmark(), mine, [a, b], threads=1, most_rounds=5, budget=1e9)
     assert order == ["a", "b", "fastnn"] * 6  # the first does not count
     assert len(mine.turns) == 5
-    assert a.seconds == (1.0 + 4) / 2
+    assert a.seconds == (1.0 + 4 / 1000) / 2
     order.clear()
     harness.race(Benchmark(), mine, [a, b], threads=1, most_rounds=50, budget=0.0)
     assert len(mine.turns) == harness.LEAST_ROUNDS
+
+
+def test_races_go_on_until_nobodys_best_round_stands_alone() -> None:
+    def contestant(name: str, *seconds: float) -> Contestant:
+        left = iter(seconds)
+        return Contestant(name, lambda: Turn(next(left), 1.0, 1.0), 1)
+
+    benchmark, mine = Benchmark(), contestant("fastnn", *[1.0] * 20)
+    restless = contestant("a", 9.0, 3.0, 1.0, 2.0, 2.0, 1.5, 1.02, 7.0)  # the first does not count
+    harness.race(benchmark, mine, [restless], threads=1, most_rounds=3, budget=1.0)
+    assert [turn.seconds for turn in restless.turns] == [3.0, 1.0, 2.0, 2.0, 1.5, 1.02]
+    assert len(mine.turns) == benchmark.rounds == 6
+    benchmark, mine = Benchmark(), contestant("fastnn", *[1.0] * 20)
+    never = contestant("a", *[2.0**i for i in range(20)])
+    harness.race(benchmark, mine, [never], threads=1, most_rounds=3, budget=1.0)
+    assert len(never.turns) == benchmark.rounds == 3 * (1 + harness.OVERTIME)
 
 
 def test_summary_says_how_far_rounds_were_apart() -> None:
