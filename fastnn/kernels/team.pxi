@@ -36,12 +36,14 @@ cdef bint region_pays(int team, double work, double saved) noexcept:
     """Whether to open a region for work that a team shares, and that saves so much; both in nanoseconds.
 
     It costs nearly nothing while the workers spin. Once they sleep, they are woken when that has cost as much time as
-    waking them did the last time: by one large piece of work, or by several shortly after one another.
+    waking them did the last time: by one large piece of work, or by several shortly after one another. After each
+    pause what is known of that counts half: the machine may be busy no more.
     """
-    global awake_until, recent_until, missed, called_at, called_asleep, processors
+    global awake_until, recent_until, missed, waking, called_at, called_asleep, processors
     cdef double now = seconds_now()
     if now > recent_until:
         missed = 0.0
+        waking *= 0.5
     called_asleep = now > awake_until or team > processors
     if called_asleep:
         missed += 1e-9 * saved
