@@ -46,7 +46,7 @@ from bench.timing import Turn, bind, cores
 PAUSE = 0.03  # seconds in which our own idle threads stop spinning and go to sleep
 LEAST_ROUNDS = 3
 NEAR = 0.03  # a best round is believed when another is as near
-OVERTIME = 3  # times the budget, for rounds until everybody's best is believed
+OVERTIME = 1.5  # seconds for more rounds until everybody's best is believed
 THREADED_FLOPS = 2e8  # a unit with so many is worth all threads to anybody
 
 
@@ -130,7 +130,7 @@ def race(benchmark: Any, ours: Contestant, others: Sequence[Contestant], *, thre
     rounds = min(most_rounds, max(LEAST_ROUNDS, round(budget / spent)))
     with no_garbage_collection():
         benchmark.pedantic(ours.take_turn, setup=others_first, rounds=rounds)
-        for _ in range(OVERTIME * rounds):
+        for _ in range(min(most_rounds, max(LEAST_ROUNDS, round(OVERTIME / spent)))):
             if all(each.settled for each in (*others, ours)):
                 break
             others_first()
