@@ -315,7 +315,7 @@ def test_who_waits_long_for_another_thread_sleeps(threads: int) -> None:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
     assert 0 < moments[0] < 4000
-    assert spent[0] < 0.06
+    assert spent[0] < 0.15  # of 0.3 s for each other thread, if it had gone on spinning
     assert done[0] == 4000
     assert arrays["output:c"].tobytes() == fnn.ops.matmul(a, b).tobytes()
 
