@@ -17,8 +17,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastnn import backends, ops
 from fastnn.graph.plan import ALIGNMENT, Place
-from fastnn.kernels.executor import Changes, Exclusive, Unchanged
+from fastnn.kernels.executor import Changes, Exclusive, OrElse, Unchanged
 from fastnn.layers.base import Parameter, Wire
+
+TRAINED_ELSEWHERE = "the network is being trained by another thread: do this in a callback, or when its fit has ended"
 
 
 class ParameterBlock:
@@ -102,22 +104,33 @@ class ParameterBlock:
             self.fitted_by = None
 
     def between_steps(self) -> contextlib.AbstractContextManager[None]:
-        """What to hold while all parameters are read or written as one: `training_lock`, unless it is held for us.
+        """What to hold while all parameters are written as one: `training_lock`, unless it is held for us.
 
         Raises
         ------
         RuntimeError
             If another thread is training.
         """
-        if self.fitted_by == (os.getpid(), threading.get_ident()):
-            return contextlib.nullcontext()
-        try:
-            with self.training_lock:
-                return self.training_lock
-        except RuntimeError:
-            raise RuntimeError(
-                "the network is being trained by another thread: do this in a callback, or when its fit has ended"
-            ) from None
+        return contextlib.nullcontext() if self._is_fitted_here else OrElse(self.training_lock, TRAINED_ELSEWHERE)
+
+    @contextlib.contextmanager
+    def settled(self) -> Iterator[None]:
+        """While this is held, parameters and all that belongs to them are read as one: who wants to train waits.
+
+        Raises
+        ------
+        RuntimeError
+            If another thread is training already.
+        """
+        if not self._is_fitted_here:
+            self.training_lock.expect_free(TRAINED_ELSEWHERE)
+        with Unchanged(self.changes):
+            yield
+
+    @property
+    def _is_fitted_here(self) -> bool:
+        """Whether this thread is in a callback of a `fit`."""
+        return self.fitted_by == (os.getpid(), threading.get_ident())
 
     def write(self, values: Mapping[Parameter, NDArray[Any]]) -> None:
         """Sets some of the parameters in one stroke, so that Ctrl-C finds all of them written or none.

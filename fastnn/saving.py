@@ -204,7 +204,7 @@ def write_trainer(path: Any, trainer: Any) -> None:
     """Writes a trainer with its network, as they are between two steps: see `Trainer.save`."""
     from fastnn import archive
 
-    with trainer.network.block.between_steps():
+    with trainer.network.block.settled():
         arrays, description = _describe_trainer(trainer)
     archive.write(path, arrays, description)
 

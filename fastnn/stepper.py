@@ -5,6 +5,7 @@ the memory that they share.
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -68,6 +69,12 @@ class Stepper:
         self.state = backend.block(values.size, self.network.dtype)
         backend.write(self.state, 0, values)
         self._prepare()
+
+    def snapshot(self) -> Stepper:
+        """A stepper of the same network with copies of all that training changes."""
+        twin = copy.copy(self)
+        twin.updates, twin.optimizer = self.updates.copy(), copy.deepcopy(self.optimizer)
+        return twin
 
     @property
     def steps(self) -> int:

@@ -72,8 +72,18 @@ class Trainer:
         self._repeated: tuple[RepeatedStep, ...] = ()  # short ways for batches that look like the last ones
 
     def __getstate__(self) -> dict[str, Any]:
-        with self.network.block.between_steps():
-            return {**self.__dict__, "callbacks": [], "_repeated": ()}
+        """Everything as it is between two steps, a copy of the weights included: the network's turn comes later."""
+        block = self.network.block
+        with block.settled():
+            kept = {"_stepper": self._stepper.snapshot(), "history": copy.copy(self.history)}
+            weights = block.backend.to_numpy(block.memory).copy()
+            return {**self.__dict__, **kept, "callbacks": [], "_repeated": (), "weights": weights}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        weights = state.pop("weights")
+        self.__dict__.update(state)
+        block = self.network.block
+        block.backend.write(block.memory, 0, weights)
 
     def __repr__(self) -> str:
         losses = ", ".join(map(repr, self.losses))

@@ -233,3 +233,29 @@ def test_threads_make_the_same_call_at_once() -> None:
         for _ in range(20):
             for got, expected in zip(pool.map(ops.softmax, arrays), want, strict=True):
                 np.testing.assert_array_equal(got, expected)
+
+
+def test_results_that_lie_over_operands_are_made_apart() -> None:
+    index = np.array([3, 0, 0, 2])
+    for _ in range(2):  # the second call is remembered
+        x = numbers(4, 5)
+        want = x[index]
+        np.testing.assert_array_equal(ops.gather(x, index, out=x), want)
+        memory = numbers(12)
+        want = memory[2:] - np.float32(0.5) * memory[:-2]
+        ops.update("sgd", memory[2:], [], memory[:-2], learning_rate=0.5)
+        np.testing.assert_allclose(memory[2:], want, rtol=1e-6)
+
+
+def test_zeros_of_both_signs_are_different_calls() -> None:
+    x = numbers(3)
+    for value in (0.0, -0.0, 0.0):
+        assert np.signbit(ops.fill(x, value)).all() == np.signbit(value)
+
+
+def test_unusual_calls_do_not_push_usual_ones_out() -> None:
+    x = numbers(4, 3)
+    ops.softmax(x)
+    for n in range(1, 40):
+        ops.softmax(numbers(2, n).view(Subclass))
+    assert remembered("softmax", x)

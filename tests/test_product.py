@@ -98,6 +98,23 @@ def layouts(array: Array) -> dict[str, Array]:
 
 
 @each_dtype
+@pytest.mark.parametrize("page", [4096, 8192, -4096])
+@pytest.mark.parametrize("step", [2, 3, -1, -2])
+def test_rows_that_share_places_in_the_cache_and_whose_columns_are_strided(dtype: str, page: int, step: int) -> None:
+    rng = np.random.default_rng(11)
+    tiles = kernels.tiles(dtype)
+    m, n, k = 3 * tiles["MR"] + 1, 5 * tiles["NR"] + 1, 160
+    pages = numbers(rng, m, abs(page) // np.dtype(dtype).itemsize, dtype=dtype)[:: 1 if page > 0 else -1]
+    a = pages[:, ::step][:, :k]
+    assert a.strides[0] == page
+    b = numbers(rng, k, n, dtype=dtype)
+    want = reference.product(np.ascontiguousarray(a), b, np.zeros(n, dtype))
+    for threads in (1, 2):
+        assert_same_bits(run(a, b, np.full((m, n), np.nan, dtype), n_threads=threads), want)
+        assert_same_bits(run(b.T, a.T, np.full((n, m), np.nan, dtype), n_threads=threads), want.T)
+
+
+@each_dtype
 def test_every_layout(dtype: str) -> None:
     rng = np.random.default_rng(2)
     tiles = kernels.tiles(dtype)

@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 
 import fastnn as fnn
+from fastnn.kernels.executor import Unchanged
 
 FOREVER = 10**9
 SECONDS = 60  # until what hangs has failed
@@ -196,3 +197,65 @@ thread.join()
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=SECONDS)
     assert done.stdout == "[0, 0, 0, 0, 0]\n", done.stderr
+
+
+def test_a_handler_saves_while_its_own_thread_waits_for_a_reader(tmp_path: Path) -> None:
+    net, path = twins(), tmp_path / "net.safetensors"
+    reading, read = threading.Event(), threading.Event()
+
+    def reader() -> None:  # stands for a copy that takes long
+        with Unchanged(net.block.changes):
+            reading.set()
+            assert read.wait(SECONDS)
+
+    def handler(*_: object) -> None:
+        net.save(path)
+        read.set()
+
+    before = signal.signal(signal.SIGALRM, handler)
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            future = pool.submit(reader)
+            assert reading.wait(SECONDS)
+            signal.setitimer(signal.ITIMER_REAL, 0.2)
+            net.fit(*data(), loss="mse", optimizer=fnn.SGD(0.01), verbose=0)  # waits for the reader
+            future.result(SECONDS)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert is_whole(fnn.load(path))
+
+
+def test_copies_of_a_trainer_that_another_thread_calls_are_of_one_step() -> None:
+    def fresh() -> fnn.Trainer:
+        net = fnn.Sequential([fnn.Dense(WIDTH, "tanh"), fnn.Dense(4)], input_shape=WIDTH, seed=0)
+        return fnn.Trainer(net, "mse", fnn.Adam(1e-3))
+
+    x, (y, _) = data()
+    y = np.ascontiguousarray(y[:, :4])
+    expected, ahead = {}, fresh()
+    for step in range(202):
+        expected[step] = ahead.network.get_weights()[0].tobytes()
+        ahead.step(x, y)
+    trainer, copied = fresh(), 0
+
+    def train() -> None:
+        for step in range(200):
+            trainer.step(x, y)
+            if step % 5 == 0:
+                time.sleep(0.002)
+
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(train)
+        while not future.done():
+            try:
+                twin = pickle.loads(pickle.dumps(trainer)) if copied % 2 else copy.deepcopy(trainer)
+            except RuntimeError:  # in the middle of a step
+                continue
+            copied += 1
+            at = twin.steps
+            assert twin.network.get_weights()[0].tobytes() == expected[at]
+            twin.step(x, y)  # Adam's moments and counter are those of the same step
+            assert twin.network.get_weights()[0].tobytes() == expected[at + 1]
+        future.result(SECONDS)
+    assert copied > 1

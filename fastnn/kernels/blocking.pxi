@@ -38,7 +38,7 @@ cdef inline bint packs_a(const Product *p) noexcept nogil:
     """Whether bands of a are copied: where many tiles use a band that would share few sets of the cache."""
     if p.n < 4 * NR or sliver_reals(p.n, p.k) <= STACK_REALS:
         return False
-    return p.a.row == 1 or p.a.row * <int64_t> sizeof(real) % 4096 == 0
+    return p.a.row == 1 or p.a.column == 1 and p.a.row * <int64_t> sizeof(real) % 4096 == 0
 
 
 cdef void buffered_tile(const Product *p, const Tile *tile, int rows, int vectors) noexcept nogil:

@@ -15,7 +15,7 @@ from cpython.long cimport PyLong_CheckExact
 
 from fastnn.kernels.executor cimport bind_array, fill_attributes, run_instruction, team_for
 from fastnn.kernels.instruction cimport (
-    KERNEL_OK, MAX_DIMS, MAX_OPERANDS, TYPE_FLOAT32, Instruction, Kernel, Operand,
+    KERNEL_OK, MAX_DIMS, MAX_OPERANDS, TYPE_FLOAT32, TYPE_INT32, TYPE_UINT8, Instruction, Kernel, Operand,
 )
 
 from fastnn.program import FAR_SPEED, NEAR_BYTES, NEAR_SPEED
@@ -65,9 +65,10 @@ cdef class Front:
         except KeyError:  # it cannot be called without attributes
             self.integers = self.numbers = None
 
-    def remember(self, Call call):
-        """From now on, such calls are made without asking what they need."""
-        self.calls = [call, *self.calls[:MOST_CALLS - 1]]
+    def remember(self, Call call, tuple inputs, tuple labels, dict attributes):
+        """From now on, such calls are made without asking what they need; unless they are unusual."""
+        if call.fits_all(inputs, labels, attributes):
+            self.calls = [call, *self.calls[:MOST_CALLS - 1]]
 
     cpdef Call find(self, tuple inputs, tuple labels, dict attributes):
         """The call that is remembered for such inputs, or None."""
@@ -83,9 +84,9 @@ cdef class Front:
         if call is None:
             return None
         results = call.targets(out)
-        if results is None or out is not None and call.is_disturbed(results, inputs):
+        if results is None or call.run(results, inputs, run, out is not None) != KERNEL_OK:
             return None
-        return results if call.run(results, inputs, run) == KERNEL_OK else None
+        return results
 
     cdef size_t address(self, int type) except 0:
         if self.addresses[type] == 0:
@@ -120,6 +121,7 @@ cdef int read_inputs(Operand *operand, Numbers *numbers, tuple inputs) except -2
     for i in range(count):
         value = inputs[i]
         operand[i].ndim = 0
+        operand[i].type = TYPE_FLOAT32
         operand[i].data = NULL
         if PyFloat_CheckExact(value) or PyLong_CheckExact(value):
             numbers.as_double[i] = value
@@ -175,10 +177,15 @@ cdef int product_shape(const Operand *operand, int count, const int64_t *flags, 
     return 2
 
 
-cdef inline void bounds(const Operand *operand, int64_t size, const char **first, const char **last) noexcept:
+cdef inline int64_t item_size(int type) noexcept:
+    """Bytes of a number of that type."""
+    return 1 if type == TYPE_UINT8 else 4 if type == TYPE_FLOAT32 or type == TYPE_INT32 else 8
+
+
+cdef inline void bounds(const Operand *operand, const char **first, const char **last) noexcept:
     """The first byte of an array in memory, and the byte after its last."""
     cdef int axis
-    cdef int64_t reach
+    cdef int64_t reach, size = item_size(operand.type)
     first[0], last[0] = operand.data, operand.data + size
     for axis in range(operand.ndim):
         reach = (operand.shape[axis] - 1) * operand.stride[axis] * size
@@ -200,16 +207,15 @@ cdef bint same_layout(const Operand *a, const Operand *b) noexcept:
 
 cdef bint disturbs(const Operand *out, const Operand *operand, int count, bint elementwise) noexcept:
     """Whether writing `out` may change what is still to be read of an operand. Elementwise, the same place is fine."""
-    cdef int64_t size = 4 if out.type == TYPE_FLOAT32 else 8
     cdef const char *first
     cdef const char *last
     cdef const char *other_first
     cdef const char *other_last
     cdef int i
-    bounds(out, size, &first, &last)
+    bounds(out, &first, &last)
     for i in range(count):
         if operand[i].data != NULL and not (elementwise and same_layout(out, &operand[i])):
-            bounds(&operand[i], size, &other_first, &other_last)
+            bounds(&operand[i], &other_first, &other_last)
             if first < other_last and other_first < last:
                 return True
     return False

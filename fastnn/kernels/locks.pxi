@@ -11,40 +11,65 @@ cdef class Exclusive:
 
     cdef int holder            # its generation; 0: free
 
-    def __enter__(self):
+    def expect_free(self, str refusal):
+        """Raises a RuntimeError with these words if it is held."""
         if self.holder == generation:
-            raise RuntimeError("this network is being trained already, by another thread or from within a callback")
+            raise RuntimeError(refusal)
+
+    cdef take(self, str refusal):
+        if self.holder == generation:
+            raise RuntimeError(refusal)
         self.holder = generation
+
+    def __enter__(self):
+        self.take("this network is being trained already, by another thread or from within a callback")
 
     def __exit__(self, *raised):
         self.holder = 0
+
+
+cdef class OrElse:
+    """`with OrElse(exclusive, refusal)`: the same lock, and other words where it is held."""
+
+    cdef Exclusive exclusive
+    cdef str refusal
+
+    def __init__(self, Exclusive exclusive, str refusal):
+        self.exclusive, self.refusal = exclusive, refusal
+
+    def __enter__(self):
+        self.exclusive.take(self.refusal)
+
+    def __exit__(self, *raised):
+        self.exclusive.holder = 0
 
 
 cdef class Changes:
     """Held by a thread for as long as it changes parameters: some steps at a time, or a write of new values.
 
     Those who change and those who read (see `Unchanged`) take turns: each waits for the others who are there, and goes
-    before those who come later. Nobody waits for his own thread: what a signal's handler does there in mid-run comes
-    before a step's commit point.
+    before those who come later. Nobody waits for his own thread: what a signal's handler does there, in mid-run or
+    while the thread waits, comes before a step's commit point.
     """
 
     cdef int owner             # the generation of which the rest is true
     cdef int depth             # `with` blocks that the thread is in
     cdef unsigned long thread
-    cdef int waiting           # threads that want to change something
     cdef int64_t turn          # counts changes
-    cdef list readers          # their threads
+    cdef list waiting          # threads that want to change something
+    cdef list readers          # threads that read
 
     def __enter__(self):
         cdef unsigned long thread = PyThread_get_thread_ident()
         self.forget_parent()
         if not self.is_changed_by(thread) and (self.depth or self.is_read_by_others(thread)):
-            self.waiting += 1
+            self.waiting.append(thread)
             try:
                 while self.depth or self.is_read_by_others(thread):
                     sleep(PAUSE)
             finally:
-                self.waiting -= 1
+                if thread in self.waiting:  # not in a child that was forked in between
+                    self.waiting.remove(thread)
         self.thread = thread
         self.depth += 1
         self.turn += 1
@@ -63,7 +88,7 @@ cdef class Changes:
 
     cdef forget_parent(self):
         if self.owner != generation:
-            self.owner, self.depth, self.waiting, self.readers = generation, 0, 0, []
+            self.owner, self.depth, self.waiting, self.readers = generation, 0, [], []
 
 
 cdef class Unchanged:
@@ -79,7 +104,7 @@ cdef class Unchanged:
         cdef unsigned long thread = PyThread_get_thread_ident()
         changes.forget_parent()
         cdef int64_t turn = changes.turn
-        if not changes.is_changed_by(thread) and thread not in changes.readers:
+        if not changes.is_changed_by(thread) and thread not in changes.readers and thread not in changes.waiting:
             while changes.waiting and changes.turn == turn:
                 sleep(PAUSE)
         changes.readers.append(thread)  # from here on no further change begins

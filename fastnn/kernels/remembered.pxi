@@ -32,7 +32,7 @@ cdef class Call:
     parallel
         Whether the kernel can share its work.
     in_place
-        Whether results may lie where inputs do: the kernel is made for that.
+        Whether a result may be an input, in the very same place: the kernel is made for that.
     """
 
     cdef Instruction instruction
@@ -113,8 +113,11 @@ cdef class Call:
                 return None
         return given
 
-    def run(self, tuple results, tuple inputs, run) -> int:
-        """Runs the kernel on arrays that fit and returns its status; `run` maps the slots' names to numbers."""
+    def run(self, tuple results, tuple inputs, run, bint careful=False) -> int:
+        """Runs the kernel on arrays that fit and returns its status; `run` maps the slots' names to numbers.
+
+        If `careful`, it does nothing where writing a result might change what is still to be read, and returns -1.
+        """
         cdef Instruction instruction = self.instruction  # its own: other threads may make the same call
         cdef double row[MOST_SLOTS]
         cdef int i
@@ -123,22 +126,10 @@ cdef class Call:
         for i in range(self.n_inputs):
             if inputs[i] is not None:
                 bind_array(&instruction.operand[self.first_input + i], inputs[i])
+        for i in range(self.n_results if careful else 0):
+            if disturbs(&instruction.operand[i], &instruction.operand[self.first_input], self.n_inputs, self.in_place):
+                return -1
         for i in range(len(self.slots)):
             row[i] = run[self.slots[i]]
         instruction.run = row
         return run_with_scratch(&instruction, team_for(instruction.work) if self.parallel else 1, self.scratch)
-
-    cdef bint is_disturbed(self, tuple results, tuple inputs) except -1:
-        """Whether writing the results may change what is still to be read."""
-        cdef Operand target
-        cdef Operand operand
-        if self.in_place:
-            return False
-        for result in results:
-            bind_array(&target, result)
-            for value in inputs:
-                if value is not None:
-                    bind_array(&operand, value)
-                    if disturbs(&target, &operand, 1, False):
-                        return True
-        return False

@@ -113,14 +113,9 @@ def compute(operation: Operation, inputs: Sequence[Any], out: Array | Sequence[A
         results = inferred(operation, arrays, attributes)
         shapes = [(at_maximum(spec.shape), np.dtype(spec.dtype)) for spec in results]
         call = _new_call(operation, dtype, shapes, arrays, labels, attributes)
-        known.remember(call)
+        known.remember(call, tuple(arrays), labels, attributes)
     targets = targets_for(operation, call.results, out)
-    # Where a result would overwrite what is still to be read, or a kernel cannot write, it is made in a copy first.
-    apart = [np.array(each) if out is not None and _is_blocked(operation, each, arrays) else each for each in targets]
-    _run(operation, call, apart, arrays, run)
-    for target, result in zip(targets, apart, strict=True):
-        if target is not result:
-            target[...] = result
+    _run(operation, call, targets, arrays, run)
     return tuple(targets)
 
 
@@ -155,14 +150,14 @@ def _converted(array: Array, kind: np.dtype[Any] | None) -> Array:
 def _is_blocked(operation: Operation, target: Array, arrays: Sequence[Array | None]) -> bool:
     """Whether a result cannot be written where it belongs: it is not aligned, or shares memory with an input.
 
-    To an elementwise operation the very same place does no harm.
+    To an elementwise operation, and to one that works in place, the very same place does no harm.
     """
     if not target.flags.aligned:
         return True
     for array in arrays:
         if array is not None and np.may_share_memory(target, array):
             same = (array.ctypes.data, array.shape, array.strides) == (target.ctypes.data, target.shape, target.strides)
-            if not (same and operation.eager == "broadcast"):
+            if not (same and (operation.eager == "broadcast" or operation.in_place)):
                 return True
     return False
 
@@ -181,20 +176,25 @@ def execute(operation: Operation, targets: Sequence[Array], arrays: Sequence[Arr
     known = front(operation.name)
     if known.recall(tuple(arrays), tuple(targets), (), attributes, run) is None:
         results = [(target.shape, target.dtype) for target in targets]
-        call = _new_call(operation, dtype, results, arrays, (), attributes, in_place=True)
+        call = _new_call(operation, dtype, results, arrays, (), attributes)
         _run(operation, call, targets, arrays, run)
-        known.remember(call)
+        known.remember(call, tuple(arrays), (), attributes)
 
 
 def _run(operation: Operation, call: Call, targets: Sequence[Array], arrays: Sequence[Array | None],
          run: Mapping[str, float]) -> None:  # fmt: skip
-    status = call.run(tuple(targets), tuple(arrays), run)
+    """Where a result would overwrite what is still to be read, or a kernel cannot write, it is made in a copy first."""
+    apart = [np.array(target) if _is_blocked(operation, target, arrays) else target for target in targets]
+    status = call.run(tuple(apart), tuple(arrays), run)
     if status:
         raise ValueError(f"{operation.name}: {status_message(status)}")
+    for target, result in zip(targets, apart, strict=True):
+        if target is not result:
+            target[...] = result
 
 
 def _new_call(operation: Operation, dtype: str, results: Sequence[Description], arrays: Sequence[Array | None],
-              labels: tuple[int, ...], attributes: dict[str, Any], *, in_place: bool = False) -> Call:  # fmt: skip
+              labels: tuple[int, ...], attributes: dict[str, Any]) -> Call:  # fmt: skip
     """What the kernel for `dtype` needs for operands of these shapes and types."""
     kernel, inputs = operation.kernel, [None if each is None else (each.shape, each.dtype) for each in arrays]
     if kernel is None:
@@ -218,7 +218,7 @@ def _new_call(operation: Operation, dtype: str, results: Sequence[Description], 
         work=operation.work(specs, outputs, attributes),
         scratch=kernel.scratch([*outputs, *absent, *specs], attributes),
         parallel=kernel.parallel,
-        in_place=in_place,
+        in_place=bool(operation.in_place),
     )
 
 

@@ -397,7 +397,8 @@ def fill(target: Any, value: float) -> Any:
     """
     if isinstance(target, Symbol):
         return apply("fill", target, value=float(value))
-    return _in_place(OPERATIONS["fill"], [target], [], {"value": float(value)}, {})[0]
+    attributes = {"value": float(value), "sign": math.copysign(1.0, value)}  # by which calls with 0 and -0 differ
+    return _in_place(OPERATIONS["fill"], [target], [], attributes, {})[0]
 
 
 def accumulate(target: Any, x: Operand) -> Any:
