@@ -10,6 +10,7 @@ from libc.string cimport memcpy, memset
 from cpython.pythread cimport PyThread_get_thread_ident
 
 cimport numpy as cnp
+from cpython.exc cimport PyErr_CheckSignals
 from cython.parallel cimport parallel
 
 from fastnn.kernels.instruction cimport (

@@ -6,6 +6,13 @@
 cdef double PAUSE = 0.0002  # seconds between two looks of those who wait
 
 
+cdef int pause() except -1:
+    """Waits for a moment, and for a signal's handler that is due: a signal may come between two sleeps."""
+    PyErr_CheckSignals()
+    sleep(PAUSE)
+    return 0
+
+
 cdef class Exclusive:
     """Held by at most one training at a time; asking for it while it is held is an error, not a wait."""
 
@@ -66,7 +73,7 @@ cdef class Changes:
             self.waiting.append(thread)
             try:
                 while self.depth or self.is_read_by_others(thread):
-                    sleep(PAUSE)
+                    pause()
             finally:
                 if thread in self.waiting:  # not in a child that was forked in between
                     self.waiting.remove(thread)
@@ -106,11 +113,11 @@ cdef class Unchanged:
         cdef int64_t turn = changes.turn
         if not changes.is_changed_by(thread) and thread not in changes.readers and thread not in changes.waiting:
             while changes.waiting and changes.turn == turn:
-                sleep(PAUSE)
+                pause()
         changes.readers.append(thread)  # from here on no further change begins
         try:
             while changes.depth and changes.thread != thread:
-                sleep(PAUSE)
+                pause()
         except BaseException:
             self.__exit__()
             raise
