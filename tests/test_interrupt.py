@@ -53,6 +53,14 @@ class StopAfter(fnn.callbacks.Callback):
             trainer.stop()
 
 
+@pytest.fixture(autouse=True)
+def interrupts_are_heard() -> Iterator[None]:
+    """A process that a shell has put into the background ignores them."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def bits(trainer: fnn.Trainer) -> bytes:
     """Weights and optimizer state."""
     return b"".join(w.tobytes() for w in trainer.network.get_weights()) + trainer._stepper.state.tobytes()
