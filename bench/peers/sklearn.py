@@ -25,11 +25,13 @@ class Training:
             raise NotImplementedError("scikit-learn has no such output, loss, or batch of one row")
         kind = MLPRegressor if shape.loss == "mse" else MLPClassifier
         self.factor = 2 / shape.sizes[-1] if shape.loss == "mse" else 1.0  # our loss over theirs, in the gradient
+        adam = shape.optimizer == "adam"  # whose steps do not depend on the gradient's scale, but for epsilon
         self.data, self.batch = data, shape.batch
         self.model = kind(
             hidden_layer_sizes=shape.sizes[1:-1], activation=ACTIVATIONS[shape.hidden], solver=shape.optimizer,
-            learning_rate_init=shape.rate * self.factor, batch_size=shape.batch, shuffle=False, alpha=0.0,
-            momentum=0.0, nesterovs_momentum=False, n_iter_no_change=np.inf,
+            learning_rate_init=shape.rate * (1.0 if adam else self.factor), epsilon=1e-8 / self.factor,
+            batch_size=shape.batch, shuffle=False, alpha=0.0, momentum=0.0, nesterovs_momentum=False,
+            n_iter_no_change=np.inf,
         )  # fmt: skip
         classes = {"classes": np.arange(shape.sizes[-1])} if kind is MLPClassifier else {}
         self._fit(np.arange(shape.batch), **classes)
