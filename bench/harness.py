@@ -46,7 +46,7 @@ from bench.timing import Turn, bind, cores
 PAUSE = 0.03  # seconds in which our own idle threads stop spinning and go to sleep
 LEAST_ROUNDS = 3
 NEAR = 0.03  # a best round is believed when another is as near
-OVERTIME = 1.5  # seconds for more rounds until everybody's best is believed
+OVERTIME = 0.6  # seconds for more rounds until everybody's best is believed
 THREADED_FLOPS = 2e8  # a unit with so many is worth all threads to anybody
 
 
