@@ -27,7 +27,7 @@ from fastnn.backends.array import array_module
 
 TEAM = pytest.StashKey[Team]()
 LEDGER = pytest.StashKey[Ledger]()
-PROFILES = {"quick": (20, 0.4), "full": (40, 4.0)}  # rounds at most, and seconds that a race takes about
+PROFILES = {"quick": (20, 0.25), "full": (40, 4.0)}  # rounds at most, and seconds that a race takes about
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
