@@ -5,6 +5,7 @@ from typing import Any
 
 from fastnn.program import Spec
 
+DISTURBED: int
 MAX_AXES: int
 
 class Call:

@@ -18,14 +18,13 @@ cdef class Exclusive:
 
     cdef int holder            # its generation; 0: free
 
-    def expect_free(self, str refusal):
+    cpdef expect_free(self, str refusal):
         """Raises a RuntimeError with these words if it is held."""
         if self.holder == generation:
             raise RuntimeError(refusal)
 
     cdef take(self, str refusal):
-        if self.holder == generation:
-            raise RuntimeError(refusal)
+        self.expect_free(refusal)
         self.holder = generation
 
     def __enter__(self):

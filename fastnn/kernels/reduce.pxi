@@ -87,18 +87,23 @@ cdef inline void close_chunk(int kind, RowSum *row) noexcept nogil:
         row.lanes[v] = nothing(kind)
 
 
-cdef inline void add_run(int kind, RowSum *row, const real *p, int64_t n) noexcept nogil:
+cdef inline void add_lanes(int kind, vf *lanes, const real *p, int64_t n) noexcept nogil:
     """The row's next n elements, which must not cross a chunk's end; only the last run may be no multiple of LANES."""
     cdef int64_t i = 0
     cdef int v
     while i + LANES <= n:
         for v in range(LANE_VECTORS):
-            row.lanes[v] = combine(kind, row.lanes[v], vload(p + i + v * VL))
+            lanes[v] = combine(kind, lanes[v], vload(p + i + v * VL))
         i += LANES
     for v in range(LANE_VECTORS):
         if i < n:
-            row.lanes[v] = combine(kind, row.lanes[v], load_up_to(p + i, n - i, nothing(kind)))
+            lanes[v] = combine(kind, lanes[v], load_up_to(p + i, n - i, nothing(kind)))
         i += VL
+
+
+cdef inline void add_run(int kind, RowSum *row, const real *p, int64_t n) noexcept nogil:
+    """`add_lanes`, and the chunk's end if it comes."""
+    add_lanes(kind, row.lanes, p, n)
     row.added += n
     if row.added % SUM_CHUNK == 0:
         close_chunk(outer_kind(kind), row)
@@ -118,18 +123,10 @@ cdef void add_to_sum(RowSum *row, const real *p, int64_t n) noexcept nogil:
 cdef inline real reduce_piece(int kind, const real *p, int64_t n) noexcept nogil:
     """`reduce_row` of a row that lies in one piece and makes one chunk."""
     cdef vf lanes[LANE_VECTORS]
-    cdef int64_t i = 0
     cdef int v
     for v in range(LANE_VECTORS):
         lanes[v] = nothing(kind)
-    while i + LANES <= n:
-        for v in range(LANE_VECTORS):
-            lanes[v] = combine(kind, lanes[v], vload(p + i + v * VL))
-        i += LANES
-    for v in range(LANE_VECTORS):
-        if i < n:
-            lanes[v] = combine(kind, lanes[v], load_up_to(p + i, n - i, nothing(kind)))
-        i += VL
+    add_lanes(kind, lanes, p, n)
     return vlane0(fold_lanes(outer_kind(kind), lanes))
 
 

@@ -5,6 +5,8 @@ cdef enum:
     MOST_CALLS = 16  # that a front remembers
     MOST_SLOTS = 8
 
+DISTURBED = -1  # a call's status: writing a result might change what is still to be read
+
 
 cdef class Call:
     """A call of a kernel on operands of certain shapes and types, complete but for their memory.
@@ -116,7 +118,8 @@ cdef class Call:
     def run(self, tuple results, tuple inputs, run, bint careful=False) -> int:
         """Runs the kernel on arrays that fit and returns its status; `run` maps the slots' names to numbers.
 
-        If `careful`, it does nothing where writing a result might change what is still to be read, and returns -1.
+        If `careful`, it does nothing where writing a result might change what is still to be read: it returns
+        DISTURBED.
         """
         cdef Instruction instruction = self.instruction  # its own: other threads may make the same call
         cdef double row[MOST_SLOTS]
@@ -128,7 +131,7 @@ cdef class Call:
                 bind_array(&instruction.operand[self.first_input + i], inputs[i])
         for i in range(self.n_results if careful else 0):
             if disturbs(&instruction.operand[i], &instruction.operand[self.first_input], self.n_inputs, self.in_place):
-                return -1
+                return DISTURBED
         for i in range(len(self.slots)):
             row[i] = run[self.slots[i]]
         instruction.run = row

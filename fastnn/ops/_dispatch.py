@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastnn import kernels
 from fastnn.graph.tensor import Symbol, apply_all
-from fastnn.kernels.eager import MAX_AXES, Call, Front, make_dispatch, product_with_front
+from fastnn.kernels.eager import DISTURBED, MAX_AXES, Call, Front, make_dispatch, product_with_front
 from fastnn.program import FLOATS, OPERATIONS, Operation, Spec, at_maximum, status_message
 
 Array = NDArray[Any]
@@ -147,21 +147,6 @@ def _converted(array: Array, kind: np.dtype[Any] | None) -> Array:
     return array if array.dtype == kind and array.flags.aligned else array.astype(kind)
 
 
-def _is_blocked(operation: Operation, target: Array, arrays: Sequence[Array | None]) -> bool:
-    """Whether a result cannot be written where it belongs: it is not aligned, or shares memory with an input.
-
-    To an elementwise operation, and to one that works in place, the very same place does no harm.
-    """
-    if not target.flags.aligned:
-        return True
-    for array in arrays:
-        if array is not None and np.may_share_memory(target, array):
-            same = (array.ctypes.data, array.shape, array.strides) == (target.ctypes.data, target.shape, target.strides)
-            if not (same and (operation.eager == "broadcast" or operation.in_place)):
-                return True
-    return False
-
-
 def execute(operation: Operation, targets: Sequence[Array], arrays: Sequence[Array | None], dtype: str,
             attributes: dict[str, Any], run: Mapping[str, float] = NO_SLOTS) -> None:  # fmt: skip
     """Runs an operation's kernel for `dtype` on operands that fit it.
@@ -184,13 +169,16 @@ def execute(operation: Operation, targets: Sequence[Array], arrays: Sequence[Arr
 def _run(operation: Operation, call: Call, targets: Sequence[Array], arrays: Sequence[Array | None],
          run: Mapping[str, float]) -> None:  # fmt: skip
     """Where a result would overwrite what is still to be read, or a kernel cannot write, it is made in a copy first."""
-    apart = [np.array(target) if _is_blocked(operation, target, arrays) else target for target in targets]
-    status = call.run(tuple(apart), tuple(arrays), run)
+    aligned = all(target.flags.aligned for target in targets)
+    status = call.run(tuple(targets), tuple(arrays), run, careful=True) if aligned else DISTURBED
+    if status == DISTURBED:
+        apart = tuple([np.array(target) for target in targets])
+        status = call.run(apart, tuple(arrays), run)
+        for target, result in zip(targets, apart, strict=True):
+            if not status:
+                target[...] = result
     if status:
         raise ValueError(f"{operation.name}: {status_message(status)}")
-    for target, result in zip(targets, apart, strict=True):
-        if target is not result:
-            target[...] = result
 
 
 def _new_call(operation: Operation, dtype: str, results: Sequence[Description], arrays: Sequence[Array | None],
@@ -218,7 +206,7 @@ def _new_call(operation: Operation, dtype: str, results: Sequence[Description], 
         work=operation.work(specs, outputs, attributes),
         scratch=kernel.scratch([*outputs, *absent, *specs], attributes),
         parallel=kernel.parallel,
-        in_place=bool(operation.in_place),
+        in_place=bool(operation.in_place) or operation.eager == "broadcast",
     )
 
 
