@@ -115,6 +115,27 @@ def test_rows_that_share_places_in_the_cache_and_whose_columns_are_strided(dtype
 
 
 @each_dtype
+@pytest.mark.parametrize("accumulate", [False, True], ids=["bias", "accumulate"])
+def test_few_rows_and_a_factor_that_begins_anywhere_in_a_cache_line(dtype: str, accumulate: bool) -> None:
+    rng = np.random.default_rng(12)
+    tiles = kernels.tiles(dtype)
+    line = 64 // np.dtype(dtype).itemsize
+    n, k = 16 * tiles["NR"] - 5, tiles["KCHAIN"] + 3
+    memory = np.zeros(k * (n + 5) + 2 * line, dtype)
+    start = -memory.ctypes.data % 64 // memory.itemsize
+    whole = memory[start : start + k * (n + 5)].reshape(k, n + 5)
+    right, a, bias = numbers(rng, k, n, dtype=dtype), numbers(rng, 6, k, dtype=dtype), numbers(rng, n, dtype=dtype)
+    want = reference.product(a, right, bias)
+    for offset in range(line):
+        b = np.lib.stride_tricks.as_strided(memory[start + offset :], (k, n), whole.strides)
+        b[...] = right
+        for m in range(1, 7):
+            c = np.tile(bias, (m, 1)) if accumulate else np.full((m, n), np.nan, dtype)
+            got = run(a[:m], b, c, bias=None if accumulate else bias, accumulate=accumulate, n_threads=1 + m % 2)
+            assert_same_bits(got, want[:m])
+
+
+@each_dtype
 def test_every_layout(dtype: str) -> None:
     rng = np.random.default_rng(2)
     tiles = kernels.tiles(dtype)

@@ -280,13 +280,24 @@ cdef inline bint is_streamed(const Product *p) noexcept nogil:
             and (p.start.data == NULL or p.start.column == 1))
 
 
+cdef inline int64_t columns_before_line(const Product *p) noexcept nogil:
+    """How many columns come first, on their own, so that the other vectors begin where b's cache lines do; or 0.
+
+    A product of few rows does little but load b, and a vector that lies in two lines is loaded as slowly as two.
+    """
+    cdef int64_t line = 64 // sizeof(real)
+    if p.m > LOADING_ROWS or p.n < 8 * NR or p.b.column != 1 or p.b.row % line != 0:
+        return 0
+    return -<int64_t> (<uintptr_t> p.b.data // sizeof(real)) & (line - 1)
+
+
 cdef void solve(Product *p, char *scratch) noexcept nogil:
     """One thread's product, block after block of columns."""
     cdef vf stack[STACK_VECTORS]
     cdef real *copy = NULL
     cdef real *slivers = NULL
     cdef Product block
-    cdef int64_t columns = block_columns(p.k), j = 0
+    cdef int64_t columns = block_columns(p.k), j = 0, width
     cdef bint streamed
     straighten(p)
     if p.m <= TURNED_ROWS and not p.add and p.n >= VL and p.b.row == 1 and p.b.column != 1:
@@ -305,14 +316,18 @@ cdef void solve(Product *p, char *scratch) noexcept nogil:
             slivers = <real *> stack
     if streamed:
         columns = STREAMED_COLUMNS
+    width = columns_before_line(p)
+    if width == 0:
+        width = columns
     while j < p.n:
         block = p[0]
-        narrow(&block, 0, p.m, j, min(columns, p.n - j))
+        narrow(&block, 0, p.m, j, min(width, p.n - j))
         if streamed:
             stream_rows(&block, <real *> scratch)
         else:
             one_block(&block, slivers, copy)
-        j += columns
+        j += width
+        width = columns
 
 
 # ----------------------------------------------------------------------------------------------------- epilogue

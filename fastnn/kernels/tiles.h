@@ -51,9 +51,10 @@
 #define L1_REALS (16384 / (REAL_BITS / 8))      /* half of the smallest first-level cache */
 #define NEAR_REALS (262144 / (REAL_BITS / 8))   /* a block of b up to this size is near: no band reads it from memory */
 #define FAR_REALS (12582912 / (REAL_BITS / 8))   /* a b of more than this comes from memory */
-#define STREAMED_ROWS MR
-#define STREAMED_STEPS 8
+#define STREAMED_ROWS MR                         /* for up to so many rows it is read along its rows, ... */
+#define STREAMED_STEPS 8                         /* ... so many at a time, ... */
 #define STREAMED_COLUMNS 8192                    /* ... so far */
+#define LOADING_ROWS 4                           /* up to so many rows, loading b is what takes the time */
 #define PACKING_ROWS (18 * MR)                  /* b is packed where this many rows use a block ... */
 #define PACKING_REALS (65536 / (REAL_BITS / 8)) /* ... of more than this */
 #define BAND_STEP ((MR + VL - 1) / VL * VL)    /* from one step of a copied band of a to the next ... */
