@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from fastnn._canvas import GREY, new_axes, new_figure
+from fastnn._canvas import new_axes, new_figure
 from fastnn.report.page import Picture
 from fastnn.report.plots import paper
 from fastnn.report.record import Row, Run
@@ -54,9 +54,7 @@ def _panel(axes: Axes, rows: list[Row]) -> dict[str, Any]:
         handles[name] = paper.line(axes, name, *zip(*curve, strict=True))
     floor = [(row.value or 0.0, row.flops / row.peak) for row in rows if row.peak]
     if floor:
-        (handles["arithmetic"],) = axes.plot(
-            *zip(*floor, strict=True), color=GREY, linewidth=1.8, linestyle=(0, (6, 3))
-        )
+        handles["arithmetic"] = paper.limit(axes, *zip(*floor, strict=True))
     paper.logarithmic(axes.xaxis, lambda value: f"{value:g}", base=2.0, most=6)
     paper.logarithmic(axes.yaxis, lambda value: tick(value, "s"))
     paper.grid(axes)

@@ -68,7 +68,7 @@ def _picture(kind: Kind, rows: list[Row], threads: int) -> Picture:
     floor = [(float(row.weights or 0), row.flops / row.peak) for row in rows if row.peak and row.flops]
     floor = [(x, geometric_mean(y for at, y in floor if at == x)) for x in sorted({x for x, _ in floor})]
     if floor:
-        axes.plot(*zip(*floor, strict=True), color=GREY, linewidth=1.8, linestyle=(0, (6, 3)))
+        paper.limit(axes, *zip(*floor, strict=True))
     paper.logarithmic(axes.yaxis, lambda value: tick(value, "s"))
     paper.label_axes(axes, "weights", kind.label)
     title = f"{kind.title}, {count(threads, 'thread')}"

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from fastnn._canvas import DPI, INK, PALE, SMALL, TEXT, TITLE
+from fastnn._canvas import DPI, GREY, INK, PALE, SMALL, TEXT, TITLE
 from fastnn.report.record import OURS
 
 if TYPE_CHECKING:
@@ -63,6 +63,12 @@ def line(axes: Axes, contestant: str, x: Sequence[float], y: Sequence[float], **
     settings: dict[str, Any] = {"linestyle": style.dashes, "linewidth": style.width, "label": contestant} | more
     (drawn,) = axes.plot(x, y, color=style.colour, marker=style.marker, markersize=6.5 if contestant == OURS else 5.5,
                          zorder=5 if contestant == OURS else 3, **settings)  # fmt: skip
+    return drawn
+
+
+def limit(axes: Axes, x: Sequence[float], y: Sequence[float]) -> Any:
+    """A dashed line that no contestant crosses: a peak, a floor, an ideal."""
+    (drawn,) = axes.plot(x, y, color=GREY, linewidth=1.8, linestyle=(0, (6, 3)))
     return drawn
 
 
@@ -131,8 +137,10 @@ def apart(places: Iterable[float], distance: float) -> list[float]:
 def label_left(axes: Axes, ends: Sequence[tuple[float, float, str, str]]) -> None:
     """Labels (x, y, text, colour) to the left of curves' ends on a logarithmic y axis, none on top of another.
 
-    To be called when the limits of the axes are final.
+    To be called when the limits of the axes are final. A label that a curve passes keeps a white edge.
     """
+    from matplotlib.patheffects import withStroke
+
     figure: Any = axes.figure
     figure.draw_without_rendering()  # lays out: the height is needed
     low, high = (math.log(limit) for limit in axes.get_ylim())
@@ -141,7 +149,8 @@ def label_left(axes: Axes, ends: Sequence[tuple[float, float, str, str]]) -> Non
     for (x, y, text, colour), place in zip(ends, apart((math.log(end[1]) for end in ends), distance), strict=True):
         points = (place - math.log(y)) / (high - low) * height
         axes.annotate(text, (x, y), (-8, points), textcoords="offset points", ha="right", va="center",
-                      fontsize=SMALL, color=colour, annotation_clip=False)  # fmt: skip
+                      fontsize=SMALL, color=colour, annotation_clip=False, zorder=6,
+                      path_effects=[withStroke(linewidth=3.0, foreground="white")])  # fmt: skip
 
 
 def png(figure: Figure) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from fastnn._canvas import GREY, SMALL, new_axes, new_figure
+from fastnn._canvas import new_axes, new_figure
 from fastnn.report.page import Picture
 from fastnn.report.plots import paper
 from fastnn.report.record import OURS, Row, Run
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 CALLED, INSIDE = "products", "program products"
+PEAK = "measured peak"
 
 
 def draw(run: Run) -> Iterator[Picture]:
@@ -37,8 +38,10 @@ def _picture(dtype: str, rows: list[Row]) -> Picture:
     handles: dict[str, Any] = {}
     for place, number in enumerate(threads, 1):
         axes = new_axes(figure, 1, len(threads), place)
-        handles |= _panel(axes, [row for row in rows if row.threads == number])
-        paper.panel_title(axes, count(number, "thread"))
+        here = [row for row in rows if row.threads == number]
+        peak = max((row.peak or 0.0 for row in here), default=0.0) / 1e9
+        handles |= _panel(axes, here, peak)
+        paper.panel_title(axes, count(number, "thread") + (f", {PEAK} {peak:.0f} GFLOP/s" if peak else ""))
         paper.label_axes(axes, "n, for n × n times n × n", "GFLOP/s" if place == 1 else "")
     paper.headline(figure, f"Square matrix products, {dtype}")
     paper.key(figure, handles)
@@ -50,8 +53,8 @@ def _picture(dtype: str, rows: list[Row]) -> Picture:
     return Picture(f"products-{dtype}", paper.png(figure), f"GFLOP/s of square {dtype} products against size", caption)
 
 
-def _panel(axes: Axes, rows: list[Row]) -> dict[str, Any]:
-    """All curves of one number of threads; returns handles for the key."""
+def _panel(axes: Axes, rows: list[Row], peak: float) -> dict[str, Any]:
+    """All curves of one number of threads, up to a peak in GFLOP/s (0: not measured); returns handles for the key."""
     handles = {}
     called = sorted((row for row in rows if row.suite == CALLED), key=lambda row: row.shape["n"])
     inside = sorted((row for row in rows if row.suite == INSIDE), key=lambda row: row.shape["n"])
@@ -63,16 +66,12 @@ def _panel(axes: Axes, rows: list[Row]) -> dict[str, Any]:
         label = f"{OURS}, in a Program"
         handles[label] = paper.line(axes, OURS, *zip(*curve, strict=True), linestyle=":", linewidth=2.0, label=label,
                                     markerfacecolor="white")  # fmt: skip
-    peaks = [row.peak / 1e9 for row in rows if row.peak]
     sizes = [row.shape["n"] for row in rows]
     paper.logarithmic(axes.xaxis, lambda value: f"{value:g}", base=2.0, most=10)
     axes.set_xlim(min(sizes) / 1.25, max(sizes) * 1.25)
     axes.set_ylim(bottom=0)
-    if peaks:
-        top = max(peaks)
-        axes.axhline(top, color=GREY, linewidth=2.0, linestyle=(0, (6, 3)))
-        axes.annotate(f"measured peak: {top:.0f} GFLOP/s", (0, top), (6, 5), xycoords=("axes fraction", "data"),
-                      textcoords="offset points", fontsize=SMALL, color=GREY)  # fmt: skip
-        axes.set_ylim(0, top * 1.12)
+    if peak:
+        handles[PEAK] = paper.limit(axes, axes.get_xlim(), (peak, peak))
+        axes.set_ylim(0, peak * 1.12)
     paper.grid(axes)
     return handles

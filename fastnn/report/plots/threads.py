@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from fastnn._canvas import GREY, SMALL, new_axes, new_figure
+from fastnn._canvas import GREY, new_axes, new_figure
 from fastnn.report.page import Picture
 from fastnn.report.plots import paper
 from fastnn.report.record import Row, Run
@@ -47,12 +47,9 @@ def _picture(work: dict[str, list[Row]]) -> Picture:
 
 
 def _panel(axes: Axes, rows: list[Row]) -> dict[str, Any]:
-    handles = {}
     counts = [row.threads for row in rows]
     ideal = [threads / counts[0] for threads in counts]
-    axes.plot(counts, ideal, color=GREY, linewidth=1.8, linestyle=(0, (6, 3)))
-    axes.annotate("ideal", (counts[-1], ideal[-1]), (-6, 6), textcoords="offset points", ha="right", fontsize=SMALL,
-                  color=GREY)  # fmt: skip
+    handles = {"ideal": paper.limit(axes, counts, ideal)}
     axes.axhline(1.0, color=GREY, linewidth=1.0)
     for name in dict.fromkeys(name for row in rows for name in row.times):
         curve = [(row.threads, row.times[name].best) for row in rows if name in row.times]
