@@ -241,12 +241,23 @@ class Instruction:
 
     @property
     def work(self) -> float:
-        """Nanoseconds on one thread, roughly: arithmetic or memory, whichever takes longer."""
+        """Nanoseconds on one thread at the extents' maxima, roughly: arithmetic or memory, whichever takes longer."""
         return self.operation.work(_specs(self.inputs), _specs(self.outputs), self.attributes)
 
+    @property
+    def least_work(self) -> float:
+        """The same where every extent is 1: what does not shrink with the batch is left, such as reading weights."""
+        return self.operation.work(_specs(self.inputs, single=True), _specs(self.outputs, single=True), self.attributes)
 
-def _specs(buffers: Sequence[Buffer | None]) -> list[Spec | None]:
-    return [None if buffer is None else buffer.spec for buffer in buffers]
+
+def _specs(buffers: Sequence[Buffer | None], *, single: bool = False) -> list[Spec | None]:
+    """What the buffers hold; `single`: every extent is 1."""
+    specs = [None if buffer is None else buffer.spec for buffer in buffers]
+    return [None if spec is None else _single(spec) for spec in specs] if single else specs
+
+
+def _single(spec: Spec) -> Spec:
+    return Spec(tuple(1 if isinstance(size, Extent) else size for size in spec.shape), spec.dtype)
 
 
 @dataclass(eq=False, repr=False)

@@ -41,7 +41,7 @@ def run(kernel: str, dtype: str, operands: list[Array | None], n_outputs: int, i
         n_outputs,
         integers,
         numbers,
-        0.0,
+        (0.0, 0.0),
         1,
         False,
         scratch,

@@ -240,6 +240,23 @@ for calls in (1, 5000):
     assert python(code).split() == ["0", "1"]
 
 
+@needs_proc
+def test_one_row_is_shared_where_there_are_many_weights_to_read() -> None:
+    code = """
+import os, time
+import fastnn, numpy as np
+fastnn.set_num_threads(2)
+time.sleep(0.2)  # threads that the import has ended are gone
+before = len(os.listdir("/proc/self/task"))
+for width in (64, 1024):
+    net, x = fastnn.Sequential([fastnn.Dense(width)], input_shape=width), np.ones((1, width), np.float32)
+    for _ in range(2000):
+        net.predict(x)
+    print(len(os.listdir("/proc/self/task")) - before)
+"""
+    assert python(code).split() == ["0", "1"]
+
+
 @pytest.mark.parametrize("setting", ["OMP_THREAD_LIMIT=2", "OMP_MAX_ACTIVE_LEVELS=0", "OMP_DYNAMIC=true"])
 def test_fewer_threads_than_asked_for_do_all_the_work(setting: str) -> None:
     """OpenMP may give a smaller team than it is asked for: nobody's share of the work may be left undone."""

@@ -126,7 +126,7 @@ class NativeRunner:
             len(outputs),
             columns + tuple(kernel.integers(attributes)),
             tuple(kernel.numbers(attributes)),
-            instruction.work,
+            (instruction.work, instruction.least_work),
             1 if is_serial(instruction) else 1 << 20,
             instruction.barrier,
             kernel.scratch(specs, attributes),

@@ -28,7 +28,7 @@ cpdef int64_t product_scratch(int64_t m, int64_t n, int64_t k) noexcept nogil:
 
 cdef inline bint packs_b(const Product *p) noexcept nogil:
     """Whether b is packed. It must be where the vectors of a row are not contiguous; elsewhere it pays where many rows
-    use a block that outgrows the first-level cache, or some rows use a b that comes from memory."""
+    use a block that the tiles do not read fast enough where it lies, or some rows use a b that comes from memory."""
     if p.b.column != 1 or p.m >= PACKING_ROWS and sliver_reals(p.n, p.k) > PACKING_REALS:
         return True
     return p.m > STREAMED_ROWS and p.k * p.n > FAR_REALS

@@ -185,8 +185,9 @@ cdef class Executor:
     ----------
     instructions
         One tuple each: (kernel address, its Prepare's address or 0, operands, number of outputs, whole-number
-        attributes, real attributes, work, max_threads, barrier, scratch bytes a thread). An operand is None or
-        (block, byte offset, shape, type code); a dimension is a number or (extent,), extents being numbered from 0.
+        attributes, real attributes, (work at the extents' maxima, work where all are 1), max_threads, barrier, scratch
+        bytes a thread). An operand is None or (block, byte offset, shape, type code); a dimension is a number or
+        (extent,), extents being numbered from 0.
     blocks
         NumPy arrays that hold the blocks; None for those bound by `bind`.
     maxima
@@ -226,12 +227,12 @@ cdef class Executor:
         plan.prepare = <Prepare *> calloc(max(n, 1), sizeof(Prepare))
         plan.stale = <char *> calloc(max(n, 1), 1)
         plan.team = <int *> calloc(max(n, 1), sizeof(int))
-        plan.share_of_maximum = <double *> calloc(max(n, 1), sizeof(double))
+        plan.costs = <Cost *> calloc(max(n, 1), sizeof(Cost))
         plan.bound = <int64_t *> calloc(max(plan.n_extents, 1), sizeof(int64_t))
         plan.maximum = <double *> calloc(max(plan.n_extents, 1), sizeof(double))
         plan.row = <double *> calloc(max(n_slots, 1), sizeof(double))
         if not (plan.instructions and plan.general and plan.prepare and plan.stale and plan.team
-                and plan.share_of_maximum and plan.bound and plan.maximum and plan.row):
+                and plan.costs and plan.bound and plan.maximum and plan.row):
             raise MemoryError("no memory for the instructions of a Program")
         for i in range(plan.n_extents):
             plan.maximum[i] = maxima[i]
@@ -247,7 +248,7 @@ cdef class Executor:
             plan.stale[i] = True
             instruction.n_operands = len(operands)
             instruction.n_outputs = n_outputs
-            instruction.work = work
+            plan.costs[i].most, plan.costs[i].least = work
             instruction.max_threads = max_threads
             instruction.barrier = barrier
             instruction.run = plan.row
@@ -290,7 +291,7 @@ cdef class Executor:
         free(self.plan.prepare)
         free(self.plan.stale)
         free(self.plan.team)
-        free(self.plan.share_of_maximum)
+        free(self.plan.costs)
         free(self.plan.bound)
         free(self.plan.maximum)
         free(self.plan.row)

@@ -36,7 +36,7 @@ struct Instruction {
     const double *run;             /* this step's row of the run table: learning rate, step number, ... by slot */
     char *scratch;                 /* scratch_size bytes for each thread, 64-byte aligned */
     int64_t scratch_size;
-    double work;                   /* rough cost in nanoseconds on one thread with every extent at its maximum */
+    double work;                   /* rough cost in nanoseconds on one thread */
     int32_t n_operands, n_outputs;
     int32_t max_threads;           /* 1 where the kernel cannot share its work */
     int32_t barrier;               /* wait for all threads before this one: it touches what another may have written */

@@ -10,6 +10,11 @@ cdef struct Place:
     int contiguous             # 0: the caller's own array, whose strides are its own
 
 
+cdef struct Cost:
+    # An instruction's work, in nanoseconds on one thread, with every extent at its maximum and with every extent 1.
+    double most, least
+
+
 cdef struct Plan:
     Instruction *instructions
     Kernel *general            # each instruction's kernel for any operands ...
@@ -20,7 +25,7 @@ cdef struct Plan:
     Place *extents             # dimensions that follow an extent
     int n_places, n_extents
     int64_t *bound             # the extents' present values
-    double *share_of_maximum   # of each instruction's work
+    Cost *costs                # of each instruction
     double *maximum            # the extents' maxima
     double *row                # this step's row of the run table
     int n_slots
@@ -47,20 +52,23 @@ cdef void bind_extents(Plan *plan, const double *values) noexcept nogil:
     cdef int i
     cdef Place *place
     cdef Operand *operand
+    cdef const Cost *cost
     if not same_extents(plan, values):
         memset(plan.stale, True, plan.n)
     for i in range(plan.n_extents):
         plan.bound[i] = <int64_t> values[i]
     for i in range(plan.n):
-        plan.share_of_maximum[i] = 1.0
+        plan.instructions[i].work = plan.costs[i].most
     for i in range(plan.n_places):
         place = &plan.extents[i]
         operand = &plan.instructions[place.instruction].operand[place.operand]
         operand.shape[place.axis] = plan.bound[place.extent]
         if place.contiguous:
             set_contiguous(operand)
-        plan.share_of_maximum[place.instruction] = min(
-            plan.share_of_maximum[place.instruction], values[place.extent] / plan.maximum[place.extent])
+        cost = &plan.costs[place.instruction]
+        plan.instructions[place.instruction].work = min(
+            plan.instructions[place.instruction].work,
+            cost.least + (cost.most - cost.least) * values[place.extent] / plan.maximum[place.extent])
     choose_teams(plan)
 
 
@@ -70,12 +78,11 @@ cdef void choose_teams(Plan *plan) noexcept nogil:
     plan.largest_team = 1
     plan.work = 0.0
     for i in range(plan.n):
-        team = threads_for(plan.instructions[i].work * plan.share_of_maximum[i],
-                           min(plan.member_limit, plan.instructions[i].max_threads))
+        team = threads_for(plan.instructions[i].work, min(plan.member_limit, plan.instructions[i].max_threads))
         plan.stale[i] = plan.stale[i] or team != plan.team[i]
         plan.team[i] = team
         plan.largest_team = max(plan.largest_team, plan.team[i])
-        plan.work += plan.instructions[i].work * plan.share_of_maximum[i] + DISPATCH_WORK
+        plan.work += plan.instructions[i].work + DISPATCH_WORK
         if plan.stale[i]:
             prepare_instruction(plan, i)
     plan.short_steps = plan.work < POLL_WORK
@@ -95,7 +102,7 @@ cdef bint team_pays(const Plan *plan, int64_t n_steps) noexcept:
     cdef double work = 0.0, saved = -2 * MEETING, each
     cdef int i
     for i in range(plan.n):
-        each = plan.instructions[i].work * plan.share_of_maximum[i]
+        each = plan.instructions[i].work
         work += each
         saved += each - each / plan.team[i] - MEETING * plan.instructions[i].barrier
     return saved > 0.0 and region_pays(plan.largest_team, n_steps * work, n_steps * saved)

@@ -15,6 +15,7 @@
 #define MR 14
 #define LOW_MR 7
 #define NV 2
+#define PACKING_BYTES 262144 /* tiles of 7 rows keep up with the second-level cache */
 #elif LEVEL == 3 /* 16 registers: 12 accumulators, 2 of B, 1 of A */
 #define VBYTES 32
 #define MR 6
@@ -36,6 +37,9 @@
 #ifndef LOW_MR /* rows of a tile where b is near: stores come in shorter bursts, which do not stop the arithmetic */
 #define LOW_MR MR
 #endif
+#ifndef PACKING_BYTES
+#define PACKING_BYTES 65536
+#endif
 #define ROW_TRIPLES ((MR + 2) / 3)
 #define VL (VBYTES / (REAL_BITS / 8)) /* elements in a vector */
 #define NR (NV * VL)                  /* columns of a tile */
@@ -56,7 +60,7 @@
 #define STREAMED_COLUMNS 8192                    /* ... so far */
 #define LOADING_ROWS 4                           /* up to so many rows, loading b is what takes the time */
 #define PACKING_ROWS (18 * MR)                  /* b is packed where this many rows use a block ... */
-#define PACKING_REALS (65536 / (REAL_BITS / 8)) /* ... of more than this */
+#define PACKING_REALS (PACKING_BYTES / (REAL_BITS / 8)) /* ... of more than this */
 #define BAND_STEP ((MR + VL - 1) / VL * VL)    /* from one step of a copied band of a to the next ... */
 #define BAND_ROW (KCHAIN + VL)                 /* ... or from one row to the next: no two share a set of the cache */
 #define BAND_REALS (MR * BAND_ROW > KCHAIN * BAND_STEP ? MR * BAND_ROW : KCHAIN * BAND_STEP)
