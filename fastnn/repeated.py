@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from fastnn.backends import StepError
 from fastnn.feed import Samples
+from fastnn.kernels.executor import has_form, lies_within
 from fastnn.losses import CrossEntropy, Loss
 from fastnn.reporting import Predictions
 from fastnn.stepper import Stepper
@@ -102,10 +103,7 @@ class RepeatedStep:
             return None
         bound = {}
         for array, (name, dtype, shape, limits) in zip(arrays, self.forms, strict=True):
-            if type(array) is not np.ndarray or array.dtype != dtype or array.shape != shape:
-                return None
-            flags = array.flags
-            if not (flags.c_contiguous and flags.aligned) or (limits is not None and not _within(array, *limits)):
+            if not has_form(array, dtype, shape) or (limits is not None and not _within(array, *limits)):
                 return None
             bound[name] = array
         predicted = self._collectors(bound) if self._collect else None
@@ -159,7 +157,7 @@ def _limits(loss: Loss, labels: bool, classes: tuple[int, ...]) -> tuple[float, 
 
 
 def _within(array: NDArray[Any], low: float, high: float) -> bool:
-    """Whether all values are finite and within the limits; False may also mean that it takes a closer look."""
-    if high == math.inf:
-        return math.isfinite(np.vdot(array, array)) and (low == -math.inf or bool(array.min() >= low))
+    """Whether all values are finite and within the limits."""
+    if array.dtype.kind == "f":
+        return lies_within(array, low, high)
     return bool(low <= array.min() and array.max() <= high)

@@ -11,6 +11,7 @@ from cpython.pythread cimport PyThread_get_thread_ident
 
 cimport numpy as cnp
 from cpython.exc cimport PyErr_CheckSignals
+from cython cimport floating
 from cython.parallel cimport parallel
 
 from fastnn.kernels.instruction cimport (
@@ -47,6 +48,7 @@ HAS_OPENMP = bool(FASTNN_HAS_OPENMP)
 include "threads.pxi"
 include "team.pxi"
 include "locks.pxi"
+include "forms.pxi"
 
 cdef dict TYPE_CODES = {
     np.dtype(np.float32): TYPE_FLOAT32, np.dtype(np.float64): TYPE_FLOAT64, np.dtype(np.int32): TYPE_INT32,
