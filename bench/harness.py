@@ -23,6 +23,7 @@ What a race leaves in the benchmark's `extra_info`; the report is made of nothin
     missing              by peer: why it did not take part
     bars                 what was to be reached here: what, measured, required, unit, at_most, met
     load                 the machine's load average (1 minute) before the race
+    waited               (not with imports) seconds in which the race stood still, see `Calm`
 
 The document's own "bars" are those that many rows have together, such as geometric means; its "machine_info" is
 described in bench/conftest.py.
@@ -46,7 +47,9 @@ from bench.timing import Turn, bind, cores
 PAUSE = 0.03  # seconds in which our own idle threads stop spinning and go to sleep
 LEAST_ROUNDS = 3
 NEAR = 0.03  # a best round is believed when another is as near
-OVERTIME = 0.6  # seconds for more rounds until everybody's best is believed
+OVERTIME = 0.5  # seconds for more rounds until everybody's best is believed
+CALM = 0.92  # a round begins when arithmetic runs at this share of the rate that it has reached before
+PATIENCE = 0.6  # seconds that a race waits for that, in all
 THREADED_FLOPS = 2e8  # a unit with so many is worth all threads to anybody
 
 
@@ -105,9 +108,42 @@ def summary(times: Sequence[float]) -> dict[str, float]:
     return {"best": best, "median": median, "spread": (median - best) / best}
 
 
+@dataclass
+class Calm:
+    """Holds a round back while other programs, or other guests of the machine, use its processors.
+
+    `roof` does nothing but arithmetic on as many threads as the contestants have: its turn, before each round, tells
+    whether they are free. Those who have the first turns after a disturbance would look slow, not the machine.
+
+    Attributes
+    ----------
+    roof
+        Whose best turn is the peak of this race.
+    best
+        Seconds of the best turns in the whole run, by what a turn does; shared by its races.
+    waited
+        Seconds so far.
+    """
+
+    roof: Contestant
+    best: dict[float, float]
+    waited: float = 0.0
+
+    def wait(self) -> None:
+        """Returns as soon as the processors are free, or when patience ends."""
+        while True:
+            self.roof.take_turn()
+            latest, kind = self.roof.turns[-1].seconds, self.roof.units
+            self.best[kind] = min(latest, self.best.get(kind, latest))
+            if self.best[kind] >= CALM * latest or self.waited >= PATIENCE:
+                return
+            time.sleep(PAUSE)
+            self.waited += latest + PAUSE
+
+
 def race(benchmark: Any, ours: Contestant, others: Sequence[Contestant], *, threads: int, most_rounds: int,
-         budget: float) -> None:  # fmt: skip
-    """Times all contestants in turns.
+         budget: float, wait: Callable[[], None] = lambda: None) -> None:  # fmt: skip
+    """Times all contestants in turns, each round after a `wait`.
 
     There are as many rounds as take about `budget` seconds of turns, at least LEAST_ROUNDS and at most `most_rounds`;
     then more of them, for a while, until nobody's best round stands alone: on a restless machine that takes longer.
@@ -118,6 +154,7 @@ def race(benchmark: Any, ours: Contestant, others: Sequence[Contestant], *, thre
     def others_first() -> None:
         if threads > 1:
             time.sleep(PAUSE)
+        wait()
         for each in others:
             each.take_turn()
 

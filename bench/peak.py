@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from bench.timing import cores, pin
 from fastnn import kernels
 
 FLAGS = {
@@ -28,7 +29,7 @@ FLAGS = {
     "v4": ["-march=x86-64", "-mavx2", "-mfma", "-mavx512f", "-mprefer-vector-width=512"],
     "plain": [],
 }
-STEPS = 400_000  # times 12 multiply-adds of vectors: some milliseconds
+STEPS = 1_200_000  # times 12 multiply-adds of vectors: milliseconds, since waking a thread takes a tenth of one
 TRIAD = 16 << 20  # numbers in each of three arrays: 64 MB, more than a cache holds
 ROUNDS = 7
 AGREEMENT = 0.05  # measured and calculated peak may be so far apart
@@ -75,20 +76,23 @@ def _library() -> ctypes.CDLL:
     return library
 
 
+def _multiply_adds() -> int:
+    return int(_library().multiply_adds(STEPS, 0.999, 0.001, ctypes.byref(ctypes.c_float())))
+
+
 class Peak:
     """Runs the machine's arithmetic at full rate on some threads; `flops` is the work of one `run`."""
 
     def __init__(self, threads: int) -> None:
-        self._library = _library()
-        self._threads = threads
+        self._threads, self._cores = threads, cores()
         self._pool = ThreadPoolExecutor(threads)
         self.flops = self.run()
 
     def run(self) -> int:
         """Some milliseconds of multiply-adds; returns how many floating-point operations they were."""
         if self._threads == 1:
-            return self._one(0)
-        return sum(self._pool.map(self._one, range(self._threads)))
+            return _multiply_adds()
+        return sum(self._pool.map(self._on_core, range(self._threads)))
 
     def rate(self) -> float:
         """Floating-point operations a second: the best of some rounds."""
@@ -98,8 +102,10 @@ class Peak:
         """Bytes a second on as many threads; see the function."""
         return bandwidth(self._threads, in_cache=in_cache)
 
-    def _one(self, _: int) -> int:
-        return int(self._library.multiply_adds(STEPS, 0.999, 0.001, ctypes.byref(ctypes.c_float())))
+    def _on_core(self, number: int) -> int:
+        """A core for each thread: left to themselves, two that have just woken up often share one for a while."""
+        pin([self._cores[number % len(self._cores)]])
+        return _multiply_adds()
 
 
 class DevicePeak:

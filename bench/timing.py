@@ -6,7 +6,7 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import NamedTuple
 
@@ -59,6 +59,12 @@ def bind(threads: int) -> None:
         for thread in os.listdir("/proc/self/task"):
             with contextlib.suppress(ProcessLookupError):
                 os.sched_setaffinity(int(thread), cores()[:threads])
+
+
+def pin(processors: Collection[int]) -> None:
+    """Binds the calling thread alone; where the system knows how."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, processors)
 
 
 def cores() -> list[int]:

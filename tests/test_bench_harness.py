@@ -344,6 +344,31 @@ def test_races_go_on_until_nobodys_best_round_stands_alone() -> None:
     assert len(never.turns) == benchmark.rounds == 3 + 3
 
 
+def test_rounds_begin_when_the_machine_is_calm() -> None:
+    left = iter([1.0, 1.0, 2.0, 3.0, 1.05, 1.0])
+    calm = harness.Calm(Contestant("peak", lambda: Turn(next(left) / 1000, 2.0, 2.0), 100), best := {})
+    harness.race(Benchmark(), steady("fastnn"), [steady("a")], threads=1, most_rounds=3, budget=1e9, wait=calm.wait)
+    assert best == {100: 0.001}
+    assert calm.roof.seconds == 0.00001
+    assert len(calm.roof.turns) == 6  # the third round waits for two
+    assert calm.waited == pytest.approx(0.002 + 0.003 + 2 * harness.PAUSE)
+
+
+def test_patience_with_a_busy_machine_ends() -> None:
+    def busy() -> Turn:
+        return Turn(0.3, 2.0, 2.0)
+
+    calm = harness.Calm(Contestant("peak", busy, 100), {100: 0.1})
+    mine = steady("fastnn")
+    harness.race(Benchmark(), mine, [], threads=1, most_rounds=3, budget=1e9, wait=calm.wait)
+    assert len(mine.turns) == 3
+    assert harness.PATIENCE <= calm.waited < harness.PATIENCE + 0.3 + harness.PAUSE
+
+
+def steady(name: str) -> Contestant:
+    return Contestant(name, lambda: Turn(1.0, 1.0, 1.0), 1)
+
+
 def test_summary_says_how_far_rounds_were_apart() -> None:
     assert harness.summary([3.0, 2.0, 2.5]) == {"best": 2.0, "median": 2.5, "spread": 0.25}
 

@@ -88,6 +88,7 @@ class Row:
     peak: float | None
     bandwidth: float | None
     load: float | None
+    waited: float | None
     times: Mapping[str, Times]
     missing: Mapping[str, str]
     bars: tuple[Bar, ...]
@@ -299,6 +300,7 @@ def _row(facts: Mapping[str, Any]) -> Row:
         peak=_number(facts.get("peak_flops")),
         bandwidth=_number(facts.get("bytes_per_second")),
         load=_number(facts.get("load")),
+        waited=_number(facts.get("waited")),
         times={name: Times(float(each["best"]), float(each["median"])) for name, each in facts["seconds"].items()},
         missing=dict(facts.get("missing") or {}),
         bars=tuple(_bar(each) for each in facts.get("bars") or ()),

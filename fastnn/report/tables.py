@@ -53,6 +53,7 @@ def environment(run: Run) -> Table:
         "versions": ", ".join(f"{name} {number}" for name, number in machine.versions.items()),
         "missing": "; ".join(f"{name} ({reason})" for name, reason in missing(run).items()) or "nobody",
         "load": _loads(run),
+        "waited": _waits(run),
         "date": run.date,
         "commit": run.commit,
     }
@@ -73,6 +74,12 @@ def _loads(run: Run) -> str:
         return ""
     median = loads[len(loads) // 2]
     return f"{loads[0]:.2f} to {loads[-1]:.2f}, median {median:.2f} (processes that ran or waited, means of a minute)"
+
+
+def _waits(run: Run) -> str:
+    """How long races stood still."""
+    waits = [row.waited for row in run.rows if row.waited is not None]
+    return f"{sum(waits):.0f} s in all, until processors were free" if waits else ""
 
 
 def limits(run: Run) -> Table:
