@@ -151,15 +151,18 @@ def race(benchmark: Any, ours: Contestant, others: Sequence[Contestant], *, thre
     are stopped while it is not their turn.
     """
 
-    def others_first() -> None:
+    def others_turns() -> None:
         if threads > 1:
             time.sleep(PAUSE)
-        wait()
         for each in others:
             each.take_turn()
 
+    def others_first() -> None:
+        wait()
+        others_turns()
+
     began = time.perf_counter()
-    others_first()
+    others_turns()
     ours.take_turn()  # plans, caches and page tables are ready
     spent = time.perf_counter() - began - (PAUSE if threads > 1 else 0.0)
     for each in (*others, ours):

@@ -76,6 +76,12 @@ def _library() -> ctypes.CDLL:
     return library
 
 
+def _take_core(number: int) -> None:
+    """A core for each thread: left to themselves, two that have just woken up often share one for a while."""
+    available = cores()
+    pin([available[number % len(available)]])
+
+
 def _multiply_adds() -> int:
     return int(_library().multiply_adds(STEPS, 0.999, 0.001, ctypes.byref(ctypes.c_float())))
 
@@ -84,7 +90,7 @@ class Peak:
     """Runs the machine's arithmetic at full rate on some threads; `flops` is the work of one `run`."""
 
     def __init__(self, threads: int) -> None:
-        self._threads, self._cores = threads, cores()
+        self._threads = threads
         self._pool = ThreadPoolExecutor(threads)
         self.flops = self.run()
 
@@ -103,8 +109,7 @@ class Peak:
         return bandwidth(self._threads, in_cache=in_cache)
 
     def _on_core(self, number: int) -> int:
-        """A core for each thread: left to themselves, two that have just woken up often share one for a while."""
-        pin([self._cores[number % len(self._cores)]])
+        _take_core(number)
         return _multiply_adds()
 
 
@@ -200,6 +205,7 @@ def bandwidth(threads: int, *, in_cache: bool = False) -> float:
     arrays = np.ones((threads, 3, size), np.float32)
 
     def one(thread: int) -> None:
+        _take_core(thread)
         _library().triads(*(array.ctypes.data for array in arrays[thread]), 0.5, size, times)
 
     with ThreadPoolExecutor(threads) as pool:

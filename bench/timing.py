@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Collection
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -67,6 +68,7 @@ def pin(processors: Collection[int]) -> None:
         os.sched_setaffinity(0, processors)
 
 
+@cache
 def cores() -> list[int]:
     """The processors that there are, one of each core first: two that share a core are worth little more than one."""
     available = sorted(AVAILABLE)

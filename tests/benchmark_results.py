@@ -62,8 +62,8 @@ class Maker:
         extra = {
             "suite": suite, "what": what, "unit": unit, "dtype": "float32", "threads": threads, "level": "v4",
             "versions": {"fastnn": "0.1.0", "numpy": "2.4.6", "torch": "2.13.0"}, "flops": flops, "bytes": traffic,
-            **{name: threads * value for name, value in LIMITS.items()}, "load": 0.4, "missing": {}, "bars": [],
-            "seconds": self.times(what, flops, traffic if flops == 0 else 0.0, threads, calls), **facts,
+            **{name: threads * value for name, value in LIMITS.items()}, "load": 0.4, "waited": 0.5, "missing": {},
+            "bars": [], "seconds": self.times(what, flops, traffic if flops == 0 else 0.0, threads, calls), **facts,
         }  # fmt: skip
         name = f"test_{suite}[{what}-{threads}]"
         stats = {"min": extra["seconds"]["fastnn"]["best"], "data": [1.0, 2.0], "rounds": 20}

@@ -114,25 +114,47 @@ def test_rows_that_share_places_in_the_cache_and_whose_columns_are_strided(dtype
         assert_same_bits(run(b.T, a.T, np.full((n, m), np.nan, dtype), n_threads=threads), want.T)
 
 
+def at_offset(array: Array, offset: int) -> Array:
+    """A copy whose rows begin so many numbers into a cache line."""
+    k, n = array.shape
+    line = 64 // array.itemsize
+    row = -(-n // line) * line
+    memory = np.zeros((k + 1) * row + 2 * line, array.dtype)
+    start = -memory.ctypes.data % 64 // array.itemsize + offset
+    placed = memory[start : start + k * row].reshape(k, row)[:, :n]
+    placed[...] = array
+    return placed
+
+
 @each_dtype
 @pytest.mark.parametrize("accumulate", [False, True], ids=["bias", "accumulate"])
 def test_few_rows_and_a_factor_that_begins_anywhere_in_a_cache_line(dtype: str, accumulate: bool) -> None:
     rng = np.random.default_rng(12)
     tiles = kernels.tiles(dtype)
-    line = 64 // np.dtype(dtype).itemsize
-    n, k = 16 * tiles["NR"] - 5, tiles["KCHAIN"] + 3
-    memory = np.zeros(k * (n + 5) + 2 * line, dtype)
-    start = -memory.ctypes.data % 64 // memory.itemsize
-    whole = memory[start : start + k * (n + 5)].reshape(k, n + 5)
+    n, k = 20 * tiles["NR"] - 5, tiles["KCHAIN"] + 3
     right, a, bias = numbers(rng, k, n, dtype=dtype), numbers(rng, 6, k, dtype=dtype), numbers(rng, n, dtype=dtype)
     want = reference.product(a, right, bias)
-    for offset in range(line):
-        b = np.lib.stride_tricks.as_strided(memory[start + offset :], (k, n), whole.strides)
-        b[...] = right
+    for offset in range(64 // right.itemsize):
+        b = at_offset(right, offset)
         for m in range(1, 7):
             c = np.tile(bias, (m, 1)) if accumulate else np.full((m, n), np.nan, dtype)
             got = run(a[:m], b, c, bias=None if accumulate else bias, accumulate=accumulate, n_threads=1 + m % 2)
             assert_same_bits(got, want[:m])
+
+
+@each_dtype
+def test_few_rows_and_a_large_factor_that_begins_within_a_vector(dtype: str) -> None:
+    """It is read along its rows, in several chains, and an activation follows."""
+    rng = np.random.default_rng(13)
+    k = 2 * kernels.tiles(dtype)["KCHAIN"] + 3
+    n = (13 << 20) // np.dtype(dtype).itemsize // k
+    right, a, bias = numbers(rng, k, n, dtype=dtype), numbers(rng, 4, k, dtype=dtype), numbers(rng, n, dtype=dtype)
+    want = reference.product(a, right, bias)
+    for offset, m in ((0, 1), (1, 1), (4, 2), (3, 4)):
+        c, z = np.empty((m, n), dtype), np.empty((m, n), dtype)
+        run(a[:m], at_offset(right, offset), c, z=z, bias=bias, epilogue=(FORWARD, code_of("relu", {})))
+        assert_same_bits(z, want[:m])
+        assert_same_bits(c, ops.relu(want[:m]))
 
 
 @each_dtype

@@ -159,6 +159,12 @@ def test_losses_are_told_in_the_opening(run: Run, folder: Path) -> None:
     assert f"The worst: {where} at {ratios[worst.key]:.2f}×" in opening
 
 
+def test_waiting_for_a_busy_machine_is_admitted(document: dict[str, Any], folder: Path) -> None:
+    waits = [each["extra_info"]["waited"] for each in document["benchmarks"] if "waited" in each["extra_info"]]
+    assert waits
+    assert f"{sum(waits):.0f} s in all, until processors were free" in (folder / "REPORT.md").read_text()
+
+
 def test_missing_peers_are_named_with_their_reason(folder: Path) -> None:
     text = (folder / "REPORT.md").read_text()
     assert "cupy (not installed); eigen (no library in libeigen.so)" in text

@@ -281,14 +281,14 @@ cdef inline bint is_streamed(const Product *p) noexcept nogil:
 
 
 cdef inline int64_t columns_before_line(const Product *p) noexcept nogil:
-    """How many columns come first, on their own, so that the other vectors begin where b's cache lines do; or 0.
+    """How many columns come first, on their own, so that none of the others' vectors lies in two of b's cache lines.
 
-    A product of few rows does little but load b, and a vector that lies in two lines is loaded as slowly as two.
+    A product of few rows does little but load b, and such a vector is loaded as slowly as two. 0 where it does not
+    help: of few columns the first ones take too long on their own, and rows of other lengths begin elsewhere.
     """
-    cdef int64_t line = 64 // sizeof(real)
-    if p.m > LOADING_ROWS or p.n < 8 * NR or p.b.column != 1 or p.b.row % line != 0:
+    if p.m > LOADING_ROWS or p.n < 8 * NR or p.b.column != 1 or p.b.row % VL != 0:
         return 0
-    return -<int64_t> (<uintptr_t> p.b.data // sizeof(real)) & (line - 1)
+    return -<int64_t> (<uintptr_t> p.b.data // sizeof(real)) & (VL - 1)
 
 
 cdef void solve(Product *p, char *scratch) noexcept nogil:

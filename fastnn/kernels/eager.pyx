@@ -241,13 +241,14 @@ cdef cnp.ndarray target_for(out, int type, int ndim, cnp.npy_intp *shape):
 cdef double work_of(Front front, int type, int count, int ndim, const cnp.npy_intp *shape, int64_t k) noexcept:
     """Nanoseconds on one thread: arithmetic or memory, whichever takes longer (as `Operation.work` in program.py)."""
     cdef int axis
-    cdef double elements = 1.0, memory
+    cdef double elements = 1.0, flops, numbers, memory
     for axis in range(ndim):
         elements *= shape[axis]
+    flops, numbers = elements, elements * (count + 1)
     if front.rule == PRODUCT:
-        return 2.0 * elements * k * front.cost
-    memory = elements * (count + 1) * (4 if type == TYPE_FLOAT32 else 8)
-    return max(elements * front.cost, memory / near_speed + max(0.0, memory - near_bytes) / far_speed)
+        flops, numbers = 2.0 * elements * k, elements + (<double> shape[0] + shape[1]) * k
+    memory = numbers * item_size(type)
+    return max(flops * front.cost, memory / near_speed + max(0.0, memory - near_bytes) / far_speed)
 
 
 cpdef attempt(Front front, tuple inputs, out, dict attributes):

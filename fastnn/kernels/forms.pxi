@@ -16,11 +16,13 @@ def has_form(array, dtype, tuple shape) -> bool:
     return True
 
 
-cdef bint all_within(const floating *x, int64_t n, double low, double high) noexcept nogil:
-    cdef int64_t i, outside = 0
+cdef bint all_within(const floating *x, int64_t n, floating low, floating high) noexcept nogil:
+    """Without branches, so that it becomes a loop over vectors; x - x is no 0 for infinity and NaN."""
+    cdef int64_t i
+    cdef int inside = 1
     for i in range(n):
-        outside += not (low <= x[i] and x[i] <= high and x[i] - x[i] == 0)
-    return outside == 0
+        inside &= (low <= x[i]) & (x[i] <= high) & (x[i] - x[i] == 0)
+    return inside
 
 
 def lies_within(cnp.ndarray array, double low, double high) -> bool:
@@ -31,8 +33,15 @@ def lies_within(cnp.ndarray array, double low, double high) -> bool:
     TypeError
         If they are of another type.
     """
-    if array.descr.type_num == cnp.NPY_FLOAT32:
-        return all_within(<float *> cnp.PyArray_DATA(array), array.size, low, high)
-    if array.descr.type_num == cnp.NPY_FLOAT64:
-        return all_within(<double *> cnp.PyArray_DATA(array), array.size, low, high)
-    raise TypeError(f"limits are those of floats, got {array.dtype}")
+    cdef void *data = cnp.PyArray_DATA(array)
+    cdef int64_t n = cnp.PyArray_SIZE(array)
+    cdef int type = array.descr.type_num
+    cdef bint inside
+    if type != cnp.NPY_FLOAT32 and type != cnp.NPY_FLOAT64:
+        raise TypeError(f"limits are those of floats, got {array.dtype}")
+    with nogil:
+        if type == cnp.NPY_FLOAT32:
+            inside = all_within(<float *> data, n, <float> low, <float> high)
+        else:
+            inside = all_within(<double *> data, n, low, high)
+    return inside

@@ -48,11 +48,15 @@ cdef void set_contiguous(Operand *operand) noexcept nogil:
 
 
 cdef void bind_extents(Plan *plan, const double *values) noexcept nogil:
-    """Writes the extents into every shape that follows one, and chooses each instruction's threads and kernel."""
+    """Writes the extents into every shape that follows one, and chooses each instruction's threads and kernel.
+
+    An instruction's work is taken to grow evenly from extents of 1 to their maxima.
+    """
     cdef int i
     cdef Place *place
     cdef Operand *operand
     cdef const Cost *cost
+    cdef double grown
     if not same_extents(plan, values):
         memset(plan.stale, True, plan.n)
     for i in range(plan.n_extents):
@@ -66,9 +70,9 @@ cdef void bind_extents(Plan *plan, const double *values) noexcept nogil:
         if place.contiguous:
             set_contiguous(operand)
         cost = &plan.costs[place.instruction]
+        grown = (values[place.extent] - 1.0) / max(plan.maximum[place.extent] - 1.0, 1.0)
         plan.instructions[place.instruction].work = min(
-            plan.instructions[place.instruction].work,
-            cost.least + (cost.most - cost.least) * values[place.extent] / plan.maximum[place.extent])
+            plan.instructions[place.instruction].work, cost.least + (cost.most - cost.least) * grown)
     choose_teams(plan)
 
 

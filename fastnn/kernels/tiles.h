@@ -15,7 +15,7 @@
 #define MR 14
 #define LOW_MR 7
 #define NV 2
-#define PACKING_BYTES 262144 /* tiles of 7 rows keep up with the second-level cache */
+#define PACKING_BYTES 262144 /* the tiles of 7 rows keep up with the second-level cache */
 #elif LEVEL == 3 /* 16 registers: 12 accumulators, 2 of B, 1 of A */
 #define VBYTES 32
 #define MR 6

@@ -174,8 +174,8 @@ def _run(operation: Operation, call: Call, targets: Sequence[Array], arrays: Seq
     if status == DISTURBED:
         apart = tuple([np.array(target) for target in targets])
         status = call.run(apart, tuple(arrays), run)
-        for target, result in zip(targets, apart, strict=True):
-            if not status:
+        if not status:
+            for target, result in zip(targets, apart, strict=True):
                 target[...] = result
     if status:
         raise ValueError(f"{operation.name}: {status_message(status)}")

@@ -137,7 +137,7 @@ def apart(places: Iterable[float], distance: float) -> list[float]:
 def label_left(axes: Axes, ends: Sequence[tuple[float, float, str, str]]) -> None:
     """Labels (x, y, text, colour) to the left of curves' ends on a logarithmic y axis, none on top of another.
 
-    To be called when the limits of the axes are final. A label that a curve passes keeps a white edge.
+    To be called when the limits of the axes are final. Labels have a white edge, for curves that pass.
     """
     from matplotlib.patheffects import withStroke
 
