@@ -50,7 +50,11 @@ class Worker:
         self._process = subprocess.Popen([python, "-m", "bench.worker", peer.module, str(threads), clock], cwd=ROOT,
                                          env=settings, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                          start_new_session=True)  # fmt: skip
-        self.serial: bool = self._receive()
+        try:
+            self.serial: bool = self._receive()
+        except BaseException:
+            self.stop()
+            raise
         self._hold()
 
     def prepare(self, task: str, *arguments: Any) -> tuple[Any, float]:
