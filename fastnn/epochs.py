@@ -226,33 +226,43 @@ def run_epochs(trainer: Any, data: Epochs, n: int, validation: Samples | None, c
     if isinstance(watch := getattr(trainer.optimizer.learning_rate, "watch", None), Monitor):
         watch.require(names)
     block = trainer.network.block
+    # No loop stands in a block that has to be left properly: a signal's exception that comes where a loop goes back to
+    # its beginning leaves the function without `finally` and `__exit__`, in Python 3.12 and later.
     with block.training_lock, block.fitting():
         trainer.stopping = False
-        for each in callbacks:
-            each.on_fit_begin(trainer)
+        _tell(callbacks, "on_fit_begin", trainer)
         _remind(trainer, callbacks)
         try:
             trainer.callbacks = list(callbacks)
-            for number in range(n):
-                for each in callbacks:
-                    each.on_epoch_begin(trainer, trainer.epoch)
-                if trainer.stopping:
-                    break
-                numbers = _run_epoch(trainer, data, f"epoch {number + 1}/{n}", callbacks, verbose)
-                if validation is not None:
-                    found = evaluate(data.stepper, validation, data.measured)
-                    numbers |= {f"validation_{name}": value for name, value in found.items()}
-                trainer.epoch += 1
-                trainer.history.add(numbers)
-                trainer.optimizer.observe(numbers)
-                for each in sorted(callbacks, key=lambda each: each.saves):
-                    each.on_epoch_end(trainer, trainer.epoch - 1, numbers)
-                if trainer.stopping:
-                    break
+            _run_all(trainer, data, n, validation, callbacks, verbose)
         finally:
             trainer.callbacks = []
-            for each in callbacks:
-                each.on_fit_end(trainer)
+            _tell(callbacks, "on_fit_end", trainer)
+
+
+def _tell(callbacks: Sequence[Any], event: str, *arguments: Any) -> None:
+    """Calls that method of all callbacks."""
+    for each in callbacks:
+        getattr(each, event)(*arguments)
+
+
+def _run_all(trainer: Any, data: Epochs, n: int, validation: Samples | None, callbacks: Sequence[Any],
+             verbose: Any) -> None:  # fmt: skip
+    """So many epochs, or as many as it takes until somebody stops the training."""
+    for number in range(n):
+        _tell(callbacks, "on_epoch_begin", trainer, trainer.epoch)
+        if trainer.stopping:
+            break
+        numbers = _run_epoch(trainer, data, f"epoch {number + 1}/{n}", callbacks, verbose)
+        if validation is not None:
+            found = evaluate(data.stepper, validation, data.measured)
+            numbers |= {f"validation_{name}": value for name, value in found.items()}
+        trainer.epoch += 1
+        trainer.history.add(numbers)
+        trainer.optimizer.observe(numbers)
+        _tell(sorted(callbacks, key=lambda each: each.saves), "on_epoch_end", trainer, trainer.epoch - 1, numbers)
+        if trainer.stopping:
+            break
 
 
 def _remind(trainer: Any, callbacks: Sequence[Any]) -> None:

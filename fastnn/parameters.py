@@ -91,8 +91,12 @@ class ParameterBlock:
     def copies(self, parameters: Sequence[Parameter]) -> dict[str, NDArray[Any]]:
         """Copies of some parameters by name, as they are between two steps; a training under way waits for them."""
         with Unchanged(self.changes):
-            memory = self.backend.to_numpy(self.memory)
-            return {parameter.name: self.view(parameter, memory).copy() for parameter in parameters}
+            return self.copies_of(self.memory, parameters)
+
+    def copies_of(self, memory: Any, parameters: Sequence[Parameter]) -> dict[str, NDArray[Any]]:
+        """The same of what belongs to them in memory of the same layout, such as gradients; nobody waits."""
+        memory = self.backend.to_numpy(memory)
+        return {parameter.name: self.view(parameter, memory).copy() for parameter in parameters}
 
     @contextlib.contextmanager
     def fitting(self) -> Iterator[None]:
@@ -146,11 +150,15 @@ class ParameterBlock:
         stop = max(self.offsets[parameter] + math.prod(parameter.shape) for parameter in values)
         with self._writers, self.between_steps(), self.changes:
             memory = self.backend.to_numpy(self.memory)[start:stop].copy()
-            with np.errstate(over="ignore"):  # float64 beyond float32's range becomes infinite, as it must
-                for parameter, array in values.items():
-                    first = self.offsets[parameter] - start
-                    memory[first : first + array.size] = array.ravel()
+            self._fill(memory, start, values)
             self.backend.write(self.memory, start, memory)
+
+    def _fill(self, memory: NDArray[Any], start: int, values: Mapping[Parameter, NDArray[Any]]) -> None:
+        """Writes values into what is a copy of all memory from `start` on."""
+        with np.errstate(over="ignore"):  # float64 beyond float32's range becomes infinite, as it must
+            for parameter, array in values.items():
+                first = self.offsets[parameter] - start
+                memory[first : first + array.size] = array.ravel()
 
     def blend(self, other: ParameterBlock, tau: float) -> None:
         """Sets all to (1 - tau) times themselves + tau times another block's of the same layout, in one stroke.

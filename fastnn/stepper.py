@@ -187,14 +187,15 @@ class Stepper:
     @contextlib.contextmanager
     def put_back(self) -> Iterator[None]:
         """Whatever happens to parameters and state in between is undone at the end."""
-        backend, memory = self.network.block.backend, (self.network.block.memory, self.state)
-        with self.network.block.changes:
-            before = [backend.to_numpy(block).copy() for block in memory]
+        block, state = self.network.block, self.state
+        with block.changes:
+            parameters_before = block.backend.to_numpy(block.memory).copy()
+            state_before = block.backend.to_numpy(state).copy()
             try:
                 yield
             finally:
-                for block, values in zip(memory, before, strict=True):
-                    backend.write(block, 0, values)
+                block.backend.write(block.memory, 0, parameters_before)
+                block.backend.write(state, 0, state_before)
 
     def collectors(self, n: int, collect: bool) -> tuple[list[NDArray[Any]], dict[str, NDArray[Any]]]:
         """Arrays for the predictions of n rows, and the same by the names of the blocks that they are bound to."""

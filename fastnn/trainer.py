@@ -182,10 +182,10 @@ class Trainer:
         """
         stepper, block = self._stepper, self.network.block
         samples = stepper.samples(x, y, sample_weight)
+        trainable = [each for layer in self.network.layers if layer.trainable for each in layer.parameters]
         with self.network.training_lock:
             stepper.find_gradients(samples)
-            return {parameter.name: block.view(parameter, stepper.gradients).copy()
-                    for layer in self.network.layers for parameter in layer.parameters if layer.trainable}  # fmt: skip
+            return block.copies_of(stepper.gradients, trainable)
 
     # ------------------------------------------------------------------------------------------ epochs
 

@@ -76,26 +76,35 @@ class CapturedRunner(ArrayRunner):
             If an operation refused its operands in any of the steps, all of which were made: there is no commit point
             on a device.
         """
-        launched = 0
+        launched = np.zeros(1, np.int64)
         with self._alone, self._queue():
             blocks = self._bind(arrays)
             rows = self.xp.asarray(table)
             try:
-                for step, line in enumerate(table):
-                    key = self._key(line, blocks)
-                    self._row[...] = rows[step]
-                    self._step(key, blocks)
-                    rows[step] = self._row
-                    launched += 1
+                self._launch(table, rows, blocks, launched)
             finally:
-                table[:launched] = self._to_host(rows[:launched])
+                table[: launched[0]] = self._to_host(rows[: launched[0]])
                 if done is not None:
                     done += launched
-            for name, array in arrays.items():
-                if name.startswith("output:") and blocks[name] is not array:
-                    array[...] = self._to_host(blocks[name])
-            self._raise_faults(launched)
-        return launched
+            self._fetch(arrays, blocks)
+            self._raise_faults(int(launched[0]))
+        return int(launched[0])
+
+    def _launch(self, table: NDArray[np.float64], rows: Any, blocks: Mapping[str, Any],
+                launched: NDArray[np.int64]) -> None:  # fmt: skip
+        """All steps, of which `launched` keeps count."""
+        for step, line in enumerate(table):
+            key = self._key(line, blocks)
+            self._row[...] = rows[step]
+            self._step(key, blocks)
+            rows[step] = self._row
+            launched += 1
+
+    def _fetch(self, arrays: Mapping[str, Any], blocks: Mapping[str, Any]) -> None:
+        """Copies outputs that were made on the device into the caller's arrays."""
+        for name, array in arrays.items():
+            if name.startswith("output:") and blocks[name] is not array:
+                array[...] = self._to_host(blocks[name])
 
     def _raise_faults(self, launched: int) -> None:
         """Looks at the flags of all kinds of steps, and takes them down."""
@@ -138,12 +147,14 @@ class CapturedRunner(ArrayRunner):
         return graph
 
     def _commands(self, key: Key, blocks: Mapping[str, Any]) -> None:
-        row = self._rows[key]
-        extents = self._extents(row)
         pool = self._cuda.using_allocator(self._pool.malloc) if self._cuda is not None else contextlib.nullcontext()
         with pool:
-            for instruction in self.program.instructions:
-                self._execute(instruction, blocks, extents, row)
+            self._execute_all(self._rows[key], blocks)
+
+    def _execute_all(self, row: DeviceRow, blocks: Mapping[str, Any]) -> None:
+        extents = self._extents(row)
+        for instruction in self.program.instructions:
+            self._execute(instruction, blocks, extents, row)
 
     def _key(self, line: NDArray[np.float64], blocks: Mapping[str, Any]) -> Key:
         """What a graph is good for: sizes, and the addresses of the caller's arrays."""

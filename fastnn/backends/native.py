@@ -88,14 +88,17 @@ class NativeRunner:
         except IndexError:
             machine = self._make_executor()
         try:
-            for name in self._bound:
-                machine.bind(self._block_numbers[name], arrays[name])
+            self._bind(machine, arrays)
             status = machine.run(table, counter, times)
         finally:
             self._idle.append(machine)
         if status:
             raise StepError(status_message(status), int(counter[0]) - before)
         return [] if times is None else machine.teams
+
+    def _bind(self, machine: Any, arrays: Mapping[str, Any]) -> None:
+        for name in self._bound:
+            machine.bind(self._block_numbers[name], arrays[name])
 
     def _make_executor(self) -> Any:
         program = self.program

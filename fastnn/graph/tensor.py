@@ -216,7 +216,7 @@ class Graph:
         return self
 
     def __exit__(self, *_: object) -> None:
-        _active.graphs.pop()
+        del _active.graphs[_active.graphs.index(self) :]  # and what a signal's exception has left behind above it
 
     def add(self, name: str, inputs: Sequence[Tensor | None] = (), /, **attributes: Any) -> Node:
         """Records an operation, by its name in the table."""
