@@ -109,7 +109,8 @@ def train_fastnn(setting: Setting, data: Any, seed: int) -> Result:
 
     def measure(*_: Any) -> None:
         with watch.paused():
-            errors.append(float(np.mean(network.predict_class(data.x_test) != data.y_test)))
+            largest = np.argmax(network.predict(data.x_test), axis=1)
+            errors.append(float(np.mean(largest != data.y_test)))
 
     network.fit(data.x_train, targets, loss=setting.loss, optimizer=optimizer, epochs=setting.epochs,
                 batch_size=setting.batch, metrics=[], verbose=0,
