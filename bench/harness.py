@@ -113,7 +113,7 @@ class Calm:
     """Holds a round back while other programs, or other guests of the machine, use its processors.
 
     `roof` does nothing but arithmetic on as many threads as the contestants have: its turn, before each round, tells
-    whether they are free. Those who have the first turns after a disturbance would look slow, not the machine.
+    whether they are free. Whoever had his turn while they are not would look slow himself.
 
     Attributes
     ----------
