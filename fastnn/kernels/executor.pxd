@@ -5,5 +5,5 @@ from fastnn.kernels.instruction cimport Instruction, Operand
 
 cdef int bind_array(Operand *operand, cnp.ndarray array) except -1
 cdef int fill_attributes(Instruction *instruction, tuple integers, tuple numbers) except -1
-cpdef int team_for(double work) except -1
-cdef int run_instruction(Instruction *instruction, int team)
+cdef int team_for(double work) except -1
+cdef int run_instruction(Instruction *instruction, int team, bint in_any_case=*)

@@ -4,7 +4,7 @@ The kernels themselves live in the level modules and arrive here as addresses. E
 happens before and after a run; inside, no interpreter, no allocation and no lock.
 """
 
-from libc.stdint cimport int64_t, uint32_t, uintptr_t
+from libc.stdint cimport int64_t, uintptr_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 from cpython.pythread cimport PyThread_get_thread_ident
@@ -12,7 +12,6 @@ from cpython.pythread cimport PyThread_get_thread_ident
 cimport numpy as cnp
 from cpython.exc cimport PyErr_CheckSignals
 from cython cimport floating
-from cython.parallel cimport parallel
 
 from fastnn.kernels.instruction cimport (
     KERNEL_INTERRUPTED, KERNEL_OK, MAX_DIMS, MAX_INTEGERS, MAX_NUMBERS, MAX_OPERANDS, TYPE_FLOAT32, TYPE_FLOAT64,
@@ -30,18 +29,12 @@ cnp.import_array()
 cdef extern from "openmp.h":
     enum: FASTNN_HAS_OPENMP
     int omp_get_max_threads() noexcept nogil
-    int omp_get_thread_num() noexcept nogil
-    int omp_get_num_threads() noexcept nogil
-    int omp_get_num_procs() noexcept nogil
+    int omp_get_thread_limit() noexcept nogil
+    int omp_get_max_active_levels() noexcept nogil
     int shared_read(const int *word) noexcept nogil
     void shared_write(int *word, int value) noexcept nogil
     int shared_add(int *word, int value) noexcept nogil
     double seconds_now() noexcept nogil
-
-cdef extern from "barrier.h":
-    ctypedef struct Barrier:
-        pass
-    void team_barrier(Barrier *barrier, uint32_t n, bint crowded) noexcept nogil
 
 HAS_OPENMP = bool(FASTNN_HAS_OPENMP)
 
@@ -128,6 +121,8 @@ def call(size_t kernel, tuple operands, int n_outputs, tuple integers=(), tuple 
             bind_array(&instruction.operand[i], operands[i])
     fill_attributes(&instruction, integers, numbers)
     team = n_threads or team_for(work)
+    if not 1 <= team <= MOST_SHARES:
+        raise ValueError(f"the number of threads must be in 1 ... {MOST_SHARES}, got {team}")
     instruction.run = NULL
     if run is not None:
         instruction.run = <const double *> cnp.PyArray_DATA(run)
@@ -138,43 +133,26 @@ def call(size_t kernel, tuple operands, int n_outputs, tuple integers=(), tuple 
         end = cnp.PyArray_BYTES(scratch) + scratch.shape[0]
         instruction.scratch_size = (end - instruction.scratch) // team // 64 * 64
     instruction.work = work
-    return run_instruction(&instruction, team)
+    return run_instruction(&instruction, team, n_threads > 1)
 
 
-cdef int run_instruction(Instruction *instruction, int team):
-    """Runs one instruction with so many threads and returns its status."""
-    cdef int status = KERNEL_OK
-    cdef int *shared = &status
-    if team == 1:
-        if instruction.work < GIL_GRAIN:
-            return instruction.kernel(instruction, 0, 1)
+cdef int run_instruction(Instruction *instruction, int team, bint in_any_case=False):
+    """Runs one instruction and returns its status: on so many threads, if they come soon enough or in any case."""
+    cdef int status
+    cdef double saved = instruction.work - instruction.work / team
+    cdef Crew *crew = NULL
+    if team > 1:
+        crew = hire(team, instruction.work, AT_ONCE if in_any_case else saved)
+    if crew != NULL:
         with nogil:
-            status = instruction.kernel(instruction, 0, 1)
+            status = run_shared(crew, instruction, team)
+            give_crew_back(crew)
         return status
-    mark_threads_used()
+    if instruction.work < GIL_GRAIN:
+        return instruction.kernel(instruction, 0, 1)
     with nogil:
-        call_team(instruction, team, shared)
+        status = instruction.kernel(instruction, 0, 1)
     return status
-
-
-cdef void mark_threads_used() noexcept:
-    global threads_were_used
-    threads_were_used = 1
-
-
-cdef void call_team(Instruction *instruction, int team, int *status) noexcept nogil:
-    cdef double arrival = 0.0
-    cdef double *noted = &arrival
-    with nogil, parallel(num_threads=team):
-        note_arrival(noted)
-        call_member(instruction, status)
-    learn_waking(arrival)
-
-
-cdef void call_member(Instruction *instruction, int *status) noexcept nogil:
-    cdef int found = instruction.kernel(instruction, omp_get_thread_num(), omp_get_num_threads())
-    if found != KERNEL_OK:
-        shared_write(status, found)
 
 
 include "steps.pxi"
@@ -205,7 +183,7 @@ cdef class Executor:
     cdef Plan plan
     cdef list blocks, bound, scratch_sizes, bound_places
     cdef int64_t most_scratch  # of an instruction, for one thread
-    cdef object scratch, barrier
+    cdef object scratch
     cdef readonly int limit    # threads that the last run might use: runs at the same time divide them
 
     def __cinit__(self):
@@ -229,12 +207,14 @@ cdef class Executor:
         plan.prepare = <Prepare *> calloc(max(n, 1), sizeof(Prepare))
         plan.stale = <char *> calloc(max(n, 1), 1)
         plan.team = <int *> calloc(max(n, 1), sizeof(int))
+        plan.batch_end = <int *> calloc(max(n, 1), sizeof(int))
+        plan.batch_team = <int *> calloc(max(n, 1), sizeof(int))
         plan.costs = <Cost *> calloc(max(n, 1), sizeof(Cost))
         plan.bound = <int64_t *> calloc(max(plan.n_extents, 1), sizeof(int64_t))
         plan.maximum = <double *> calloc(max(plan.n_extents, 1), sizeof(double))
         plan.row = <double *> calloc(max(n_slots, 1), sizeof(double))
         if not (plan.instructions and plan.general and plan.prepare and plan.stale and plan.team
-                and plan.costs and plan.bound and plan.maximum and plan.row):
+                and plan.batch_end and plan.batch_team and plan.costs and plan.bound and plan.maximum and plan.row):
             raise MemoryError("no memory for the instructions of a Program")
         for i in range(plan.n_extents):
             plan.maximum[i] = maxima[i]
@@ -277,8 +257,6 @@ cdef class Executor:
                     self.bound_places[block].append((i, j))
                 else:
                     operand.data = cnp.PyArray_BYTES(self.blocks[block]) + <Py_ssize_t> offset
-        self.barrier = np.zeros(sizeof(Barrier) + 128, np.uint8)
-        plan.barrier = <Barrier *> aligned(cnp.PyArray_BYTES(self.barrier), 128)
         self.most_scratch = (max(self.scratch_sizes, default=0) + 63) // 64 * 64
         plan.extents = <Place *> calloc(max(len(places), 1), sizeof(Place))
         if not plan.extents:
@@ -293,6 +271,8 @@ cdef class Executor:
         free(self.plan.prepare)
         free(self.plan.stale)
         free(self.plan.team)
+        free(self.plan.batch_end)
+        free(self.plan.batch_team)
         free(self.plan.costs)
         free(self.plan.bound)
         free(self.plan.maximum)
@@ -319,13 +299,14 @@ cdef class Executor:
 
         `done` holds one int64, to which each finished step adds 1 at once: it stays true whatever happens. The arrays
         that were bound are let go of afterwards. What a signal handler raised is raised from here. `times`, if given,
-        holds a float64 for each step and instruction: the seconds it took, threads meeting after each instruction.
+        holds a float64 for each step and instruction: the seconds that it took, each done by all threads before the next.
         """
         cdef int64_t n_steps = table.shape[0]
         cdef double *rows = <double *> cnp.PyArray_DATA(table)
         cdef int64_t *counter = <int64_t *> cnp.PyArray_DATA(done)
         cdef double *seconds = NULL
         cdef int status = KERNEL_OK
+        cdef Crew *crew = NULL
         cdef Plan *plan = &self.plan
         if table.descr.type_num != cnp.NPY_FLOAT64 or table.ndim != 2 or table.shape[1] != plan.n_slots:
             raise ValueError(f"the run table must be float64 with {plan.n_slots} columns")
@@ -344,29 +325,27 @@ cdef class Executor:
         tell_of_fork()
         self.limit = plan.member_limit = max(1, threads() // shared_add(&running_executors, 1))
         try:
-            plan.status[0] = plan.status[1] = KERNEL_OK
             plan.last_poll = seconds_now()
             self.make_scratch(plan.member_limit)
             bind_extents(plan, rows)
-            if plan.largest_team > 1 and seconds == NULL and not team_pays(plan, n_steps):
-                plan.member_limit = 1
-                choose_teams(plan)
             if plan.largest_team > 1:
-                mark_threads_used()
-                plan.crowded = plan.largest_team > processors
-            if seconds != NULL:
-                with nogil:
-                    status = run_timed(plan, rows, n_steps, counter, seconds)
-            elif plan.largest_team == 1:
-                with nogil:
+                crew = hire_for(plan, n_steps, seconds != NULL)
+            if crew == NULL:
+                plan.member_limit = 1
+                if plan.largest_team > 1:
+                    choose_teams(plan)
+            with nogil:
+                if seconds != NULL:
+                    status = run_timed(plan, crew, rows, n_steps, counter, seconds)
+                elif crew == NULL:
                     status = run_alone(plan, rows, n_steps, counter)
-            else:
-                with nogil:
-                    run_team(plan, rows, n_steps, counter, plan.largest_team)
-                status = plan.status[0] or plan.status[1]
+                else:
+                    status = run_with_crew(plan, crew, rows, n_steps, counter)
             # The handler raised inside `poll` and left its exception set; nothing may run before it is fetched.
             raised = fetch_raised() if status == KERNEL_INTERRUPTED else None
         finally:
+            if crew != NULL:
+                give_crew_back(crew)
             shared_add(&running_executors, -1)
             for block in self.bound:
                 self.blocks[block] = None

@@ -1,4 +1,5 @@
-/* OpenMP where the compiler has it, one thread where it has not. */
+/* What OpenMP's settings say about threads, where the compiler has it: OMP_NUM_THREADS, affinity, threadpoolctl and others
+ * reach us that way. The threads themselves are our own (crew.h). Without OpenMP there is one. */
 #ifndef FASTNN_OPENMP_H
 #define FASTNN_OPENMP_H
 
@@ -10,9 +11,8 @@
 #else
 #define FASTNN_HAS_OPENMP 0
 static int omp_get_max_threads(void) { return 1; }
-static int omp_get_thread_num(void) { return 0; }
-static int omp_get_num_threads(void) { return 1; }
-static int omp_get_num_procs(void) { return 1; }
+static int omp_get_thread_limit(void) { return 1; }
+static int omp_get_max_active_levels(void) { return 1; }
 #endif
 
 /* By this name threadpoolctl knows the library: see fastnn/runtime.py. */

@@ -21,6 +21,8 @@ cdef struct Plan:
     Prepare *prepare           # ... and what may know a shorter way for those bound now, or NULL
     char *stale                # whether operands or threads have changed since that was asked
     int *team                  # threads of each instruction, at the extents bound now
+    int *batch_end             # of a batch's first instruction: the one after its last ...
+    int *batch_team            # ... and the threads that have something to do in it
     int n, commit, largest_team
     Place *extents             # dimensions that follow an extent
     int n_places, n_extents
@@ -30,9 +32,6 @@ cdef struct Plan:
     double *row                # this step's row of the run table
     int n_slots
     int member_limit           # threads this run uses at most
-    Barrier *barrier           # where they meet
-    bint crowded               # more threads than processors
-    int status[2]              # by parity of the barrier: see `meet`
     double last_poll
     double work                # of a whole step, at the extents bound now
     bint short_steps           # it is so little that one look for signals a step is enough
@@ -90,6 +89,18 @@ cdef void choose_teams(Plan *plan) noexcept nogil:
         if plan.stale[i]:
             prepare_instruction(plan, i)
     plan.short_steps = plan.work < POLL_WORK
+    choose_batches(plan)
+
+
+cdef void choose_batches(Plan *plan) noexcept nogil:
+    """From one barrier to the next, instructions are a batch."""
+    cdef int i, first = 0
+    for i in range(plan.n):
+        if i == 0 or plan.instructions[i].barrier:
+            first = i
+            plan.batch_team[first] = 1
+        plan.batch_end[first] = i + 1
+        plan.batch_team[first] = max(plan.batch_team[first], plan.team[i])
 
 
 cdef inline void prepare_instruction(Plan *plan, int i) noexcept nogil:
@@ -101,15 +112,17 @@ cdef inline void prepare_instruction(Plan *plan, int i) noexcept nogil:
     plan.stale[i] = False
 
 
-cdef bint team_pays(const Plan *plan, int64_t n_steps) noexcept:
-    """Whether to open a region for so many steps with the extents bound now."""
+cdef Crew *hire_for(const Plan *plan, int64_t n_steps, bint in_any_case) noexcept:
+    """A crew for so many steps with the extents bound now; NULL if they are better done alone."""
     cdef double work = 0.0, saved = -2 * MEETING, each
     cdef int i
     for i in range(plan.n):
         each = plan.instructions[i].work
         work += each
         saved += each - each / plan.team[i] - MEETING * plan.instructions[i].barrier
-    return saved > 0.0 and region_pays(plan.largest_team, n_steps * work, n_steps * saved)
+    if saved <= 0.0 and not in_any_case:
+        return NULL
+    return hire(plan.largest_team, n_steps * work, AT_ONCE if in_any_case else n_steps * saved)
 
 
 cdef int same_extents(const Plan *plan, const double *values) noexcept nogil:
@@ -149,18 +162,27 @@ cdef inline int poll(Plan *plan, double *work, double more) noexcept nogil:
     return KERNEL_INTERRUPTED if signal_pending() else KERNEL_OK
 
 
+cdef inline void begin_step(Plan *plan, const double *row) noexcept nogil:
+    """Takes over a row of the run table."""
+    if not same_extents(plan, row):
+        bind_extents(plan, row)
+    memcpy(plan.row, row, plan.n_slots * sizeof(double))
+
+
+cdef inline void end_step(const Plan *plan, double *row, int64_t *done) noexcept nogil:
+    """Gives back what the step has recorded, and counts it."""
+    memcpy(row, plan.row, plan.n_slots * sizeof(double))
+    done[0] += 1
+
+
 cdef int run_alone(Plan *plan, double *table, int64_t n_steps, int64_t *done) noexcept nogil:
     """All steps on the calling thread."""
     cdef int64_t step
     cdef int i, status
     cdef double work = 0.0
-    cdef double *row
     cdef Instruction *instruction
     for step in range(n_steps):
-        row = table + step * plan.n_slots
-        if not same_extents(plan, row):
-            bind_extents(plan, row)
-        memcpy(plan.row, row, plan.n_slots * sizeof(double))
+        begin_step(plan, table + step * plan.n_slots)
         if plan.short_steps:
             status = poll(plan, &work, plan.work)
             if status != KERNEL_OK:
@@ -174,34 +196,56 @@ cdef int run_alone(Plan *plan, double *table, int64_t n_steps, int64_t *done) no
             status = instruction.kernel(instruction, 0, 1)
             if status != KERNEL_OK:
                 return status
-        memcpy(row, plan.row, plan.n_slots * sizeof(double))
-        done[0] += 1
+        end_step(plan, table + step * plan.n_slots, done)
     return KERNEL_OK
 
 
-cdef int run_timed(Plan *plan, double *table, int64_t n_steps, int64_t *done, double *seconds) noexcept nogil:
+cdef int run_with_crew(Plan *plan, Crew *crew, double *table, int64_t n_steps, int64_t *done) noexcept nogil:
+    """All steps with the help of others, batch after batch."""
+    cdef int64_t step
+    cdef int i, status
+    cdef double work = 0.0
+    cdef Batch batch = Batch(plan.instructions, plan.team, 0, 0, KERNEL_OK)
+    for step in range(n_steps):
+        begin_step(plan, table + step * plan.n_slots)
+        batch.last = 0
+        while batch.last < plan.n:
+            batch.first, batch.last = batch.last, plan.batch_end[batch.last]
+            if batch.first <= plan.commit:
+                for i in range(batch.first, batch.last):
+                    status = poll(plan, &work, plan.instructions[i].work)
+                    if status != KERNEL_OK:
+                        return status
+            if plan.batch_team[batch.first] == 1:
+                do_batch_share(&batch, 0)
+            else:
+                run_job(crew, do_batch_share, &batch, plan.batch_team[batch.first])
+            if batch.status != KERNEL_OK:
+                return batch.status
+        end_step(plan, table + step * plan.n_slots, done)
+    return KERNEL_OK
+
+
+cdef int run_timed(Plan *plan, Crew *crew, double *table, int64_t n_steps, int64_t *done,
+                   double *seconds) noexcept nogil:
     """All steps, one instruction after the other, each on its own team; how long each took goes to a row a step."""
     cdef int64_t step
-    cdef int i, status = KERNEL_OK
-    cdef int *shared = &status
-    cdef double *row
+    cdef int i, status
     cdef double began, clock = clock_cost()
+    cdef Instruction *instruction
     for step in range(n_steps):
-        row = table + step * plan.n_slots
-        if not same_extents(plan, row):
-            bind_extents(plan, row)
-        memcpy(plan.row, row, plan.n_slots * sizeof(double))
+        begin_step(plan, table + step * plan.n_slots)
         for i in range(plan.n):
+            instruction = &plan.instructions[i]
             began = seconds_now()
             if plan.team[i] == 1:
-                status = plan.instructions[i].kernel(&plan.instructions[i], 0, 1)
+                status = instruction.kernel(instruction, 0, 1)
             else:
-                call_team(&plan.instructions[i], plan.team[i], shared)
+                status = run_shared(crew, instruction, plan.team[i])
             seconds[step * plan.n + i] = max(seconds_now() - began - clock, 1e-9)
             if status != KERNEL_OK:
                 return status
-        memcpy(row, plan.row, plan.n_slots * sizeof(double))
-        done[0] += 1
+        end_step(plan, table + step * plan.n_slots, done)
     return KERNEL_OK
 
 
@@ -213,66 +257,3 @@ cdef double clock_cost() noexcept nogil:
         began = seconds_now()
         best = min(best, seconds_now() - began)
     return best
-
-
-cdef struct Member:
-    # A thread of a team.
-    int thread, members
-    int parity                 # of the number of meetings so far
-
-
-cdef inline int meet(Plan *plan, Member *member) noexcept nogil:
-    """Waits for all threads and tells each the same status.
-
-    A thread that fails writes into the word of the present parity; after the barrier everybody reads that word, while
-    later failures go to the other one: no thread can leave on news that another has missed.
-    """
-    cdef int now = member.parity
-    team_barrier(plan.barrier, member.members, plan.crowded)
-    member.parity = 1 - now
-    return shared_read(&plan.status[now])
-
-
-cdef void run_member(Plan *plan, double *table, int64_t n_steps, int64_t *done) noexcept nogil:
-    """One thread's part of all steps. OpenMP may give fewer threads than were asked for (OMP_THREAD_LIMIT)."""
-    cdef Member own = Member(omp_get_thread_num(), omp_get_num_threads(), 0)
-    cdef int status, team, i
-    cdef int64_t step
-    cdef double work = 0.0
-    cdef double *row
-    cdef Instruction *instruction
-    for step in range(n_steps):
-        row = table + step * plan.n_slots
-        if own.thread == 0:
-            if not same_extents(plan, row):
-                bind_extents(plan, row)
-            memcpy(plan.row, row, plan.n_slots * sizeof(double))
-        if meet(plan, &own) != KERNEL_OK:
-            return
-        for i in range(plan.n):
-            instruction = &plan.instructions[i]
-            if instruction.barrier and meet(plan, &own) != KERNEL_OK:
-                return
-            if own.thread == 0 and i < plan.commit and shared_read(&plan.status[own.parity]) == KERNEL_OK:
-                status = poll(plan, &work, instruction.work)
-                if status != KERNEL_OK:
-                    shared_write(&plan.status[own.parity], status)
-            team = min(plan.team[i], own.members)
-            if own.thread < team:
-                status = instruction.kernel(instruction, own.thread, team)
-                if status != KERNEL_OK:
-                    shared_write(&plan.status[own.parity], status)
-        if meet(plan, &own) != KERNEL_OK:
-            return
-        if own.thread == 0:
-            memcpy(row, plan.row, plan.n_slots * sizeof(double))
-            done[0] += 1
-
-
-cdef void run_team(Plan *plan, double *table, int64_t n_steps, int64_t *done, int team) noexcept nogil:
-    cdef double arrival = 0.0
-    cdef double *noted = &arrival
-    with nogil, parallel(num_threads=team):
-        note_arrival(noted)
-        run_member(plan, table, n_steps, done)
-    learn_waking(arrival)

@@ -21,6 +21,11 @@ cdef extern from *:
     int own_default
 
 
+cdef void mark_threads_used() noexcept:
+    global threads_were_used
+    threads_were_used = 1
+
+
 def set_cpu_quota(int cpus):
     """Tells the executor how many processors this process may use on average (cgroups); 0 for no limit."""
     global cpu_quota
@@ -80,8 +85,9 @@ cpdef int threads() noexcept:
 
 
 def after_fork_in_child():
-    """OpenMP's threads do not survive a fork, and GNU's waits for them for ever: run on one thread from here on."""
+    """Threads do not survive a fork, and a pool of forked processes has a processor for each: run on one from here on."""
     global forked_child, generation, running_executors
+    forget_helpers()
     generation += 1
     running_executors = 0
     if threads_were_used:
