@@ -120,6 +120,26 @@ def test_one_step_is_the_reference(rule, dtype, options):
         np.testing.assert_allclose(new, expect, rtol=16 * np.finfo(dtype).eps, atol=16 * np.finfo(dtype).eps)
 
 
+@by_dtype
+@pytest.mark.parametrize("rule", [rule for rule in RULES if RULES[rule].n_states])
+def test_states_do_not_stay_denormal(rule, dtype):
+    """Where the gradient stays 0 they decay; denormal numbers would make each step take many times as long."""
+    tiny = np.finfo(dtype).tiny
+    start = np.array([0.0, 0.5, 0.99, 1.0, 1.5, 100.0, np.nan] * 9, dtype) * tiny
+    g, run = np.zeros_like(start), {"learning_rate": 0.1, "correction1": 0.5, "correction2": 0.5}
+    attributes = {"rate_scale": 1.0, "weight_decay": 0.0, "l1": 0.0, "l2": 0.0, "clip_value": None, **NUMBERS[rule]}
+    w, states = np.ones_like(start), [start.copy() for _ in range(RULES[rule].n_states)]
+    theirs = [w.copy(), *(each.copy() for each in states)]
+    for _ in range(20):
+        ops.update(rule, w, states, g, learning_rate=0.1, step=3, **NUMBERS[rule])
+        theirs = OPERATIONS[f"update_{rule}"].reference(np, [g, None, *theirs], attributes, run)
+        for ours, other in zip(states, theirs[1:], strict=True):
+            assert np.all(np.isnan(ours) | (ours == 0) | (ours >= tiny))
+            np.testing.assert_array_equal(ours == 0, other == 0)
+    assert all(np.all(each[1::7] == 0) for each in states)
+    assert all(np.all(np.isnan(each[6::7])) and np.all(each[5::7] > 0) for each in states)
+
+
 # ------------------------------------------------------------------------------- the order of arithmetic, exactly
 
 

@@ -12,7 +12,9 @@
 #     ADAGRAD   s = fma(g, g, s)                                      p = fma(-rate, g / (sqrt(s) + eps), p)
 #     ADAM      s = fma(1 - first, g - s, s)                          t = fma(second, t, ((1 - second) g) g)
 #               p = fma(-rate / correction1, s / fma(sqrt(t), 1 / sqrt(correction2), eps), p (1 - rate decay))
-# What is made of hyperparameters alone is computed in double and rounded once.
+# What is made of hyperparameters alone is computed in double and rounded once. A state below the smallest normal number
+# then becomes 0: where the gradient stays 0, the states decay until they are such denormal numbers, and never to 0; and
+# on some processors each operation on one of those takes a hundred times as long.
 
 cdef enum:  # in the order of RULES in ops/update.py
     RULE_SGD, RULE_MOMENTUM, RULE_NESTEROV, RULE_RMSPROP, RULE_HEAVY_RMSPROP, RULE_ADAGRAD, RULE_ADAM
@@ -119,6 +121,7 @@ cdef inline void update_loop(int rule, bint adjusted, const Hyper *given, real *
         if adjusted:
             slope = adjust(&h, slope, old)
         old = descend(rule, &h, old, &state, &other, slope)
+        state, other = vnormal(state), vnormal(other)
         if left >= VL:
             vstore(p + i, old)
             if has_s:

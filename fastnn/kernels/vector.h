@@ -25,6 +25,7 @@ typedef uint64_t ureal;
 #define EXPONENT_BIAS 1023
 #define REAL_FMA __builtin_fma
 #define REAL_SQRT __builtin_sqrt
+#define REAL_MIN __DBL_MIN__
 #define VMASK __mmask8
 #else
 typedef float real;
@@ -35,6 +36,7 @@ typedef uint32_t ureal;
 #define EXPONENT_BIAS 127
 #define REAL_FMA __builtin_fmaf
 #define REAL_SQRT __builtin_sqrtf
+#define REAL_MIN __FLT_MIN__
 #define VMASK __mmask16
 #endif
 
@@ -85,6 +87,7 @@ VINLINE vf vselect(vi mask, vf a, vf b) { return V(blendv)(b, a, (vf)mask); }
 VINLINE vf vselect(vi mask, vf a, vf b) { return (vf)((mask & (vi)a) | (~mask & (vi)b)); }
 #endif
 VINLINE vf vabs(vf x) { return (vf)((vi)x & ~(vi)vsplat((real)-0.0)); }
+VINLINE vf vnormal(vf x) { return vselect(vless(vabs(x), vsplat(REAL_MIN)), vsplat(0), x); } /* 0 for denormal numbers */
 VINLINE vf vcopysign(vf x, vf sign) { return (vf)((vi)vabs(x) | ((vi)sign & (vi)vsplat((real)-0.0))); }
 /* a > b ? a : b, so the second where either is NaN: write vmax(constant, x) to let NaN through. */
 #if LEVEL >= 2

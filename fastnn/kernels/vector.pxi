@@ -21,6 +21,7 @@ cdef extern from "vector.h":
     vf vfma(vf a, vf b, vf c) noexcept nogil
     vf vsqrt(vf x) noexcept nogil
     vf vabs(vf x) noexcept nogil
+    vf vnormal(vf x) noexcept nogil
     vf vcopysign(vf x, vf sign) noexcept nogil
     vf vmax(vf a, vf b) noexcept nogil
     vf vmin(vf a, vf b) noexcept nogil

@@ -14,7 +14,8 @@ With gradient g, parameter w, rate = learning_rate * rate_scale, and states in t
 where correction1 = 1 - beta1^t and correction2 = 1 - beta2^t in step t = 1, 2, ... Before the rule, g is multiplied by
 `scale` (see `clip_scale`), limited to [-clip_value, clip_value], and l2 w, weight_decay w and l1 sign(w) are added to
 it; adamw instead starts with w *= 1 - rate weight_decay (Loshchilov and Hutter, 2019). These are PyTorch's formulas,
-but for dampening, which PyTorch leaves out in the very first step. The exact order is in kernels/update.pxi.
+but for dampening, which PyTorch leaves out in the very first step, and for states that have decayed below the smallest
+normal number (1.2e-38 in float32), which become 0. The exact order is in kernels/update.pxi.
 """
 
 from __future__ import annotations
@@ -99,6 +100,10 @@ def _reference(name: str) -> Callable[..., Sequence[Any]]:
     rule = RULES[name]
 
     def reference(xp: ModuleType, inputs: Sequence[Any], attributes: Attributes, run: Mapping[str, float]) -> list[Any]:
+        parameter, *states = changed(xp, inputs, attributes, run)
+        return [parameter, *(xp.where(abs(each) < xp.finfo(each.dtype).tiny, 0, each) for each in states)]
+
+    def changed(xp: ModuleType, inputs: Sequence[Any], attributes: Attributes, run: Mapping[str, float]) -> list[Any]:
         g, scale, w, *states = inputs
         kind = w.dtype.type
         g = _adjusted(xp, name, g, scale, w, attributes)
