@@ -93,6 +93,7 @@ IMPORT_ON = """
 import sys, types
 pretended = types.ModuleType("fastnn.kernels.cpu")
 pretended.level = lambda: {machine}
+pretended.halves_vectors = pretended.has_near_l3 = lambda: False
 sys.modules["fastnn.kernels.cpu"] = pretended
 import numpy as np
 import fastnn
@@ -137,3 +138,24 @@ def test_clear_refusals(machine: int, asked: str, message: str) -> None:
     done = python("-c", IMPORT_ON.format(machine=machine), FASTNN_ISA=asked)
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == f"ImportError: {message}"
+
+
+TESTS_ON = """
+import sys
+from fastnn import kernels
+from fastnn.kernels import cpu
+cpu.halves_vectors, cpu.has_near_l3 = lambda: {halves}, lambda: {near}
+import pytest
+sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", "tests/test_product.py", "tests/test_prepared.py"]))
+"""
+
+
+@only_x86
+@pytest.mark.parametrize("halves, near", [(False, False), (True, True), (False, True)], ids=["Intel", "Zen 4", "Zen 5"])
+def test_products_have_their_bits_on_every_processor_of_this_level(halves: bool, near: bool) -> None:
+    """Processors choose other tiles and copies: all of them have to equal the reference, bit for bit."""
+    done = python("-c", TESTS_ON.format(halves=halves, near=near), FASTNN_ISA=kernels.LEVEL)
+    assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
+    passed = re.search(r"(\d+) passed", done.stdout)
+    assert passed is not None
+    assert int(passed[1]) >= 100

@@ -29,9 +29,9 @@ cpdef int64_t product_scratch(int64_t m, int64_t n, int64_t k) noexcept nogil:
 cdef inline bint packs_b(const Product *p) noexcept nogil:
     """Whether b is packed. It must be where the vectors of a row are not contiguous; elsewhere it pays where many rows
     use a block that the tiles do not read fast enough where it lies, or some rows use a b that comes from memory."""
-    if p.b.column != 1 or p.m >= PACKING_ROWS and sliver_reals(p.n, p.k) > PACKING_REALS:
+    if p.b.column != 1 or p.m >= PACKING_ROWS and sliver_reals(p.n, p.k) > packing_reals:
         return True
-    return p.m > STREAMED_ROWS and p.k * p.n > FAR_REALS
+    return p.m > STREAMED_ROWS and p.k * p.n > far_reals
 
 
 cdef inline bint packs_a(const Product *p) noexcept nogil:
@@ -166,7 +166,7 @@ cdef inline void place_a(const Product *p, Tile *t, int64_t i, int64_t rows, int
 
 cdef void one_chain(const Product *p, Tile *t, int64_t step, bint packed, real *copy) noexcept nogil:
     """The chain that begins at `step`, band after band; t.b is in place. The epilogue follows a band's last chain."""
-    cdef int64_t most = LOW_MR if packed or sliver_reals(p.n, p.k) <= NEAR_REALS else MR
+    cdef int64_t most = near_mr if packed or sliver_reals(p.n, p.k) <= NEAR_REALS else MR
     cdef int64_t bands = (p.m + most - 1) // most, i = 0, rows, together
     cdef const real *b = t.b
     cdef Ahead ahead
@@ -276,7 +276,7 @@ cdef void stream_rows(const Product *p, real *part) noexcept nogil:
 
 cdef inline bint is_streamed(const Product *p) noexcept nogil:
     """Whether rows of b are read one after the other, rather than tiles of columns."""
-    return (p.m <= STREAMED_ROWS and p.k * p.n > FAR_REALS and p.b.column == 1 and p.sum.column == 1 and not p.add
+    return (p.m <= STREAMED_ROWS and p.k * p.n > far_reals and p.b.column == 1 and p.sum.column == 1 and not p.add
             and (p.start.data == NULL or p.start.column == 1))
 
 

@@ -25,13 +25,40 @@ cdef extern from *:
         const unsigned v4 = 1u << 16 | 1u << 17 | 1u << 28 | 1u << 30 | 1u << 31; /* avx512 f dq cd bw vl */
         return (b7 & v4) == v4 && (xcr0 & 0xe6) == 0xe6 ? 4 : 3;
     }
+
+    /* 1 for AMD's processors. */
+    static int is_amd(void) {
+        unsigned a, b, c, d;
+        return __get_cpuid(0, &a, &b, &c, &d) && b == 0x68747541; /* "Auth" of AuthenticAMD */
+    }
+
+    /* Family as the maker counts it: 25 is Zen 3 and 4, 26 Zen 5. */
+    static int x86_family(void) {
+        unsigned a, b, c, d;
+        if (!__get_cpuid(1, &a, &b, &c, &d)) return 0;
+        return (int)((a >> 8 & 15) + ((a >> 8 & 15) == 15 ? a >> 20 & 255 : 0));
+    }
     #else
     static int x86_level(void) { return 0; }
+    static int is_amd(void) { return 0; }
+    static int x86_family(void) { return 0; }
     #endif
     """
     int x86_level()
+    bint is_amd()
+    int x86_family()
 
 
 def level() -> int:
     """The highest x86-64 level this machine can run, 1 to 4; 0 on other processors."""
     return x86_level()
+
+
+def halves_vectors() -> bool:
+    """Whether vectors of 64 bytes go through its units in two halves (Zen 4): a store of one takes two cycles."""
+    return is_amd() and x86_family() == 25
+
+
+def has_near_l3() -> bool:
+    """Whether some cores have a third-level cache to themselves (AMD's), which is nearer than one that all share."""
+    return is_amd()

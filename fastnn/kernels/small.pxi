@@ -17,7 +17,7 @@ cdef struct SmallProduct:
 
 cdef inline bint is_small(const Product *p) noexcept nogil:
     """Whether one line of tiles computes it, in one chain, and reads and writes c where it lies."""
-    if not (p.m > 0 and 0 < p.n <= (widest(p.m) * VL if p.m <= LOW_MR else NR)):
+    if not (p.m > 0 and 0 < p.n <= (widest(p.m) * VL if p.m <= near_mr else NR)):
         return False
     return (p.k <= KCHAIN and p.k * p.n <= L1_REALS and p.m * p.n <= L1_REALS and p.sum.column == 1
             and (p.b.column == 1 or p.k * p.n <= SMALL_TURN) and (p.start.data == NULL or p.start.column == 1))
@@ -63,7 +63,7 @@ cdef inline bint make_small(SmallProduct *small) noexcept nogil:
     cdef int64_t bands, rows, full
     if not choose_sides(p):
         return False
-    bands = (p.m + LOW_MR - 1) // LOW_MR
+    bands = (p.m + near_mr - 1) // near_mr
     rows = (p.m + bands - 1) // bands
     full = p.m - (rows - 1) * bands  # the others have a row less
     small.vectors = <int> ((p.n + VL - 1) // VL)

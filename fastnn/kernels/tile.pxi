@@ -36,8 +36,9 @@ cdef inline void tile(int rows, int vectors, bint masked, const Tile *t) noexcep
     cdef vf b[TILE_VECTORS]
     cdef vf x, factor
     cdef int r, v, g, whole = vectors - masked, last = vectors - 1
-    cdef int64_t number, left, lanes = t.lanes, a_row = t.a_row, a_step = t.a_step, b_step = t.b_step, c_row = t.c_row
-    cdef const real *at[ROW_TRIPLES]
+    cdef int64_t number, left, lanes = t.lanes, a_step = t.a_step, b_step = t.b_step, c_row = t.c_row
+    cdef const char *at[ROW_TRIPLES]
+    cdef int64_t half = t.a_row * <int64_t> sizeof(real) // 2
     cdef const real *bt
     cdef const real *start
     cdef real *c
@@ -62,8 +63,9 @@ cdef inline void tile(int rows, int vectors, bint masked, const Tile *t) noexcep
                     vprefetch(row + v * VL)
                 row += c_row
         for g in range((rows + 2) // 3):
-            at[g] = t.a + number * t.a_next + 3 * g * a_row
+            at[g] = <const char *> (t.a + number * t.a_next + 3 * g * t.a_row)
             forget_origin(at[g])
+        forget_origin(half)
         bt = t.b + number * t.b_next
         left = t.k
         while left > 0:
@@ -73,11 +75,11 @@ cdef inline void tile(int rows, int vectors, bint masked, const Tile *t) noexcep
             if masked:
                 b[last] = vload_part(bt + last * VL, lanes)
             for r in range(rows):
-                x = vsplat(at[r // 3][r % 3 * a_row])
+                x = vsplat((<const real *> (at[r // 3] + 2 * (r % 3) * half))[0])
                 for v in range(vectors):
                     acc[r][v] = vfma(x, b[v], acc[r][v])
             for g in range((rows + 2) // 3):
-                at[g] += a_step
+                at[g] += a_step * <int64_t> sizeof(real)
             bt += b_step
         if t.add:
             factor = vsplat(t.factor)

@@ -1,7 +1,8 @@
 /* Every number that depends on the instruction-set level: vector width and the shape of the product's tiles.
  *
  * LEVEL is 4, 3 or 2 (x86-64-v4, -v3, -v2) or 0 (the portable build); REAL_BITS is 32 or 64. Both come from the
- * compiler's command line. Nothing else in the kernels may depend on the level.                                   */
+ * compiler's command line. Nothing else in the kernels may depend on the level. Where processors of one level differ,
+ * two numbers stand here, and tuning.pxi chooses.                                                                  */
 #ifndef FASTNN_TILES_H
 #define FASTNN_TILES_H
 
@@ -13,9 +14,7 @@
 #if LEVEL == 4 /* 32 registers: 28 accumulators, 2 of B; A is broadcast from memory */
 #define VBYTES 64
 #define MR 14
-#define LOW_MR 7
 #define NV 2
-#define PACKING_BYTES 262144 /* the tiles of 7 rows keep up with the second-level cache */
 #elif LEVEL == 3 /* 16 registers: 12 accumulators, 2 of B, 1 of A */
 #define VBYTES 32
 #define MR 6
@@ -34,12 +33,6 @@
 #define NV 4
 #endif
 
-#ifndef LOW_MR /* rows of a tile where b is near: stores come in shorter bursts, which do not stop the arithmetic */
-#define LOW_MR MR
-#endif
-#ifndef PACKING_BYTES
-#define PACKING_BYTES 65536
-#endif
 #define ROW_TRIPLES ((MR + 2) / 3)
 #define VL (VBYTES / (REAL_BITS / 8)) /* elements in a vector */
 #define NR (NV * VL)                  /* columns of a tile */
@@ -54,13 +47,16 @@
 #define STACK_REALS (STACK_VECTORS * VL)
 #define L1_REALS (16384 / (REAL_BITS / 8))      /* half of the smallest first-level cache */
 #define NEAR_REALS (262144 / (REAL_BITS / 8))   /* a block of b up to this size is near: no band reads it from memory */
-#define FAR_REALS (12582912 / (REAL_BITS / 8))   /* a b of more than this comes from memory */
+#define FAR_REALS (2097152 / (REAL_BITS / 8))    /* a b of more than this comes from afar: from memory, ... */
+#define NEAR_L3_FAR_REALS (12582912 / (REAL_BITS / 8)) /* ... or, on most processors, a third-level cache */
 #define STREAMED_ROWS MR                         /* for up to so many rows it is read along its rows, ... */
 #define STREAMED_STEPS 8                         /* ... so many at a time, ... */
 #define STREAMED_COLUMNS 8192                    /* ... so far */
 #define LOADING_ROWS 4                           /* up to so many rows, loading b is what takes the time */
-#define PACKING_ROWS (18 * MR)                  /* b is packed where this many rows use a block ... */
-#define PACKING_REALS (PACKING_BYTES / (REAL_BITS / 8)) /* ... of more than this */
+#define PACKING_ROWS (8 * MR)                   /* b is packed where this many rows use a block ... */
+#define PACKING_REALS (65536 / (REAL_BITS / 8)) /* ... of more than this */
+#define HALVED_MR (MR / 2)  /* rows of a tile where b is near and vectors go through in two halves: stores come in ... */
+#define HALVED_PACKING_REALS (262144 / (REAL_BITS / 8)) /* ... shorter bursts, and such tiles need no packed b so soon */
 #define BAND_STEP ((MR + VL - 1) / VL * VL)    /* from one step of a copied band of a to the next ... */
 #define BAND_ROW (KCHAIN + VL)                 /* ... or from one row to the next: no two share a set of the cache */
 #define BAND_REALS (MR * BAND_ROW > KCHAIN * BAND_STEP ? MR * BAND_ROW : KCHAIN * BAND_STEP)

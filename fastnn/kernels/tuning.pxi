@@ -1,0 +1,8 @@
+# What products choose by the processor, and not by its level alone; both choices and their reasons stand in tiles.h.
+# They say which element is computed when, and from which copy of its operands: no result depends on them.
+from fastnn.kernels import cpu
+
+cdef bint halved = LEVEL == 4 and cpu.halves_vectors()
+cdef int64_t near_mr = HALVED_MR if halved else MR  # rows of a tile where b is near
+cdef int64_t packing_reals = HALVED_PACKING_REALS if halved else PACKING_REALS
+cdef int64_t far_reals = NEAR_L3_FAR_REALS if cpu.has_near_l3() else FAR_REALS
