@@ -257,20 +257,62 @@ for width in (64, 640):  # in a row of 640 there is too little arithmetic for tw
     assert python(code).split() == ["0", "1"]
 
 
-@pytest.mark.parametrize("setting", ["OMP_THREAD_LIMIT=2", "OMP_MAX_ACTIVE_LEVELS=0", "OMP_DYNAMIC=true"])
-def test_fewer_threads_than_asked_for_do_all_the_work(setting: str) -> None:
-    """OpenMP may give a smaller team than it is asked for: nobody's share of the work may be left undone."""
-    code = """
-import fastnn, hashlib, numpy as np
-fastnn.set_num_threads(4)
-net = fastnn.Sequential([fastnn.Dense(256, "relu"), fastnn.Dense(3)], input_shape=256)
-x = np.random.default_rng(0).standard_normal((512, 256))
-net.fit(x, np.arange(512) % 3, batch_size=200, epochs=2)
-product = fastnn.ops.matmul(x.T, x)
-print(hashlib.sha256(b"".join(w.tobytes() for w in [*net.get_weights(), net.predict(x), product])).hexdigest())
-"""
+@pytest.mark.parametrize("setting, n", [("OMP_THREAD_LIMIT=2", "2"), ("OMP_MAX_ACTIVE_LEVELS=0", "1")])
+def test_limits_of_openmp_hold_for_wishes(setting: str, n: str) -> None:
     name, _, value = setting.partition("=")
-    assert python(code, **{name: value}) == python(code)
+    assert python(f"import fastnn; fastnn.set_num_threads(4); {SHOW}", **{name: value}) == n
+
+
+WORK = """
+import fastnn, hashlib, os, resource, time, numpy as np
+def work():
+    net = fastnn.Sequential([fastnn.Dense(256, "relu"), fastnn.Dense(3)], input_shape=256)
+    x = np.random.default_rng(0).standard_normal((512, 256))
+    net.fit(x, np.arange(512) % 3, batch_size=200, epochs=8)
+    product = fastnn.ops.matmul(x.T, x)
+    return hashlib.sha256(b"".join(w.tobytes() for w in [*net.get_weights(), net.predict(x), product])).hexdigest()
+"""
+
+
+@needs_proc
+def test_who_gets_no_helpers_does_all_the_work_himself() -> None:
+    """Nobody's share may be left undone, whether a helper is late or does not come at all."""
+    code = f"""{WORK}
+fastnn.set_num_threads(1)
+alone = work()
+time.sleep(0.2)  # threads that the import has started are gone
+before = len(os.listdir("/proc/self/task"))
+if os.getuid() == 0:  # root may start as many threads as it likes
+    os.setuid(65534)
+resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
+fastnn.set_num_threads(4)
+print(work() == alone, len(os.listdir("/proc/self/task")) - before)
+"""
+    assert python(code) == "True 0"
+
+
+@needs_proc
+def test_helpers_who_share_a_processor_do_their_work() -> None:
+    """Of four threads on one processor, three are always late."""
+    one = min(os.sched_getaffinity(0))
+    code = f"{WORK}\nos.sched_setaffinity(0, [{one}])\nfastnn.set_num_threads(4)\nprint(work())"
+    assert python(code) == python(f"{WORK}\nfastnn.set_num_threads(1)\nprint(work())")
+
+
+def test_steps_are_done_alone_where_helpers_do_not_pay() -> None:
+    """Which way is faster is found out by trying, and then taken; but for a run in a hundred, which tries the other."""
+    fnn.set_num_threads(2)
+    x, y = wide_data()
+    trainer = wide_trainer()
+    trainer.fit(x, y, epochs=200)
+    steps = next(iter(trainer._stepper.runners.values()))._idle[-1]
+    assert all(seconds > 0 for seconds in steps.pace)
+    for _ in range(5):
+        trainer.fit(x, y)
+        alone, helped = steps.pace
+        if (max(steps.teams) > 1) == (helped < 0.97 * alone):
+            return
+    pytest.fail(f"{steps.teams} threads, though it takes {alone} alone and {helped} with helpers")
 
 
 def test_runs_at_once_divide_the_threads() -> None:

@@ -11,6 +11,7 @@ from types import ModuleType
 from fastnn.kernels import cpu
 
 LEVELS = {"v2": 2, "v3": 3, "v4": 4}
+SPEEDS = {"v2": 25.0, "v3": 80.0, "v4": 160.0, "plain": 25.0}  # of products on one thread, roughly; GFLOP/s
 
 
 def _built(level: str) -> bool:
@@ -70,6 +71,11 @@ def preparation(kernel: str, dtype: str) -> int:
 def tiles(dtype: str) -> dict[str, int]:
     """The numbers of kernels/tiles.h that results and tests depend on."""
     return _module(dtype).TILES
+
+
+def product_speed() -> float:
+    """Floating-point operations a nanosecond that products reach on one thread, roughly: it decides about threads."""
+    return SPEEDS[LEVEL] / (2.0 if LEVEL == "v4" and cpu.halves_vectors() else 1.0)
 
 
 def peak_flops(dtype: str) -> int:

@@ -4,8 +4,11 @@
  * does not depend on who does it.
  *
  * Jobs of a crew are numbered. A share is taken by raising its `claimed` to the job's number; that works once, and never
- * for a job that is over, since all its shares were claimed. Whoever holds a share may read the job's `work` and
- * `context`: the foreman goes on only when all shares are finished.
+ * for a job that is over, since all its shares were claimed. Whoever holds a share may read the job's description: the
+ * foreman goes on only when all shares are finished.
+ *
+ * A cache line takes 70 to 200 nanoseconds from one core to another. So a job's description is one line, and a helper
+ * writes all that it says into another, which it fetches back before it is needed again.
  */
 #ifndef FASTNN_CREW_H
 #define FASTNN_CREW_H
@@ -25,7 +28,7 @@ static const double PATIENCE = 10e-3;         /* ... and sleeps; to be woken tak
 static double leisure = 2e-3;                 /* after so many a helper sleeps whose crew has no foreman */
 enum { LINES = 128 };                         /* bytes: processors fetch cache lines in pairs */
 
-typedef void (*Work)(void *context, int share);
+typedef void (*Work)(void *context, int64_t part, int share);
 typedef struct Crew Crew;
 
 /* One share of the present job, and the helper of that number. */
@@ -39,8 +42,9 @@ typedef struct {
 
 struct Crew {
     uint64_t job __attribute__((aligned(LINES))); /* the number of the present job, and its shares */
-    Work work;
-    void *context;
+    Work work;                                    /* what is to be done for each share ... */
+    void *context;                                /* ... with what, ... */
+    int64_t part;                                 /* ... and which part of it */
     uint32_t busy __attribute__((aligned(LINES))); /* it has a foreman ... */
     uint32_t waiting;                              /* ... who sleeps until `done` */
     int helpers;                                   /* threads that exist: of shares 1 ... helpers */
@@ -60,11 +64,22 @@ static inline void relax(void) {
 #endif
 }
 
+/* Brings the cache line that holds p, for writing. */
+static inline void take_line(void *p) {
+#if defined(__x86_64__)
+    __asm__ volatile("prefetchw %0" : : "m"(*(char *)p));
+#else
+    __builtin_prefetch(p, 1);
+#endif
+}
+
 /* One look, for some time, at a word that somebody is about to change; returns whether it is still `value`. Who has
- * waited for a while offers the processor: whom he waits for may need it. `since`: when the wait began, 0.0 at first. */
-static int still(const uint64_t *word, uint64_t value, double *since, double *waited) {
+ * waited for a while offers the processor: whom he waits for may need it. `since`: when the wait began, 0.0 at first.
+ * `mine`: what the waiting thread will write next, or NULL.                                                           */
+static int still(const uint64_t *word, uint64_t value, void *mine, double *since, double *waited) {
     for (int i = 0; i < PAUSES; i++) {
         if (__atomic_load_n(word, __ATOMIC_ACQUIRE) != value) return 0;
+        if (mine) take_line(mine);
         relax();
     }
     double now = seconds_now();
@@ -86,7 +101,7 @@ static int claim(Share *share, uint64_t job) {
 /* Does one share, and wakes a foreman who sleeps: either he sees that it is finished, or he is seen to wait, since both
  * write before they read, in one order for all (SEQ_CST). The same holds for `asleep` and a new job below.           */
 static void do_share(Crew *crew, uint64_t job, int number) {
-    crew->work(crew->context, number);
+    crew->work(crew->context, crew->part, number);
     __atomic_store_n(&crew->share[number].finished, job, __ATOMIC_SEQ_CST);
     if (__atomic_load_n(&crew->waiting, __ATOMIC_SEQ_CST)) {
         pthread_mutex_lock(&crew->mutex);
@@ -100,7 +115,8 @@ static int do_shares(Crew *crew, uint64_t job, int number) {
     int others = shares_of(job) - 1, found = 0;
     for (int i = 0; i < others; i++) {
         int each = 1 + (number - 1 + i) % others;
-        if (claim(&crew->share[each], job)) {
+        Share *share = &crew->share[each];
+        if (__atomic_load_n(&share->finished, __ATOMIC_ACQUIRE) != job && claim(share, job)) {
             do_share(crew, job, each);
             found++;
         }
@@ -126,7 +142,7 @@ static void *help(void *argument) {
     for (;;) {
         uint64_t job = __atomic_load_n(&crew->job, __ATOMIC_ACQUIRE);
         if (number < shares_of(job) && do_shares(crew, job, number)) since = 0.0;
-        while (still(&crew->job, job, &since, &waited)) {
+        while (still(&crew->job, job, own, &since, &waited)) {
             if (waited > (__atomic_load_n(&crew->busy, __ATOMIC_RELAXED) ? PATIENCE : leisure)) {
                 sleep_until_called(crew, own, job);
                 since = 0.0;
@@ -188,7 +204,7 @@ static void await_share(Crew *crew, Share *share, uint64_t job) {
     uint64_t before = __atomic_load_n(&share->finished, __ATOMIC_ACQUIRE);
     double since = 0.0, waited;
     if (before == job) return;
-    while (still(&share->finished, before, &since, &waited)) {
+    while (still(&share->finished, before, NULL, &since, &waited)) {
         if (waited <= PATIENCE) continue;
         pthread_mutex_lock(&crew->mutex);
         __atomic_store_n(&crew->waiting, 1, __ATOMIC_SEQ_CST);
@@ -200,10 +216,11 @@ static void await_share(Crew *crew, Share *share, uint64_t job) {
 }
 
 /* Does a job of so many shares, at least two; returns when it is done. */
-static void run_job(Crew *crew, Work work, void *context, int shares) {
+static void run_job(Crew *crew, Work work, void *context, int64_t part, int shares) {
     uint64_t job = ((crew->job >> SHARE_BITS) + 1) << SHARE_BITS | shares;
     crew->work = work;
     crew->context = context;
+    crew->part = part;
     __atomic_store_n(&crew->job, job, __ATOMIC_SEQ_CST);
     for (int i = 1; i < shares && i <= crew->helpers; i++) {
         Share *helper = &crew->share[i];
@@ -214,7 +231,7 @@ static void run_job(Crew *crew, Work work, void *context, int shares) {
             pthread_mutex_unlock(&crew->mutex);
         }
     }
-    work(context, 0);
+    work(context, part, 0);
     do_shares(crew, job, 1);
     for (int i = 1; i < shares; i++) await_share(crew, &crew->share[i], job);
 }

@@ -36,6 +36,9 @@ cdef extern from "openmp.h":
     int shared_add(int *word, int value) noexcept nogil
     double seconds_now() noexcept nogil
 
+cdef extern from "<math.h>":
+    int ilogb(double x) noexcept nogil
+
 HAS_OPENMP = bool(FASTNN_HAS_OPENMP)
 
 include "threads.pxi"
@@ -156,6 +159,7 @@ cdef int run_instruction(Instruction *instruction, int team, bint in_any_case=Fa
 
 
 include "steps.pxi"
+include "pace.pxi"
 
 
 cdef class Executor:
@@ -205,7 +209,7 @@ cdef class Executor:
         plan.instructions = <Instruction *> calloc(max(n, 1), sizeof(Instruction))
         plan.general = <Kernel *> calloc(max(n, 1), sizeof(Kernel))
         plan.prepare = <Prepare *> calloc(max(n, 1), sizeof(Prepare))
-        plan.stale = <char *> calloc(max(n, 1), 1)
+        plan.prepared = <int *> calloc(max(n, 1), sizeof(int))
         plan.team = <int *> calloc(max(n, 1), sizeof(int))
         plan.batch_end = <int *> calloc(max(n, 1), sizeof(int))
         plan.batch_team = <int *> calloc(max(n, 1), sizeof(int))
@@ -213,7 +217,7 @@ cdef class Executor:
         plan.bound = <int64_t *> calloc(max(plan.n_extents, 1), sizeof(int64_t))
         plan.maximum = <double *> calloc(max(plan.n_extents, 1), sizeof(double))
         plan.row = <double *> calloc(max(n_slots, 1), sizeof(double))
-        if not (plan.instructions and plan.general and plan.prepare and plan.stale and plan.team
+        if not (plan.instructions and plan.general and plan.prepare and plan.prepared and plan.team
                 and plan.batch_end and plan.batch_team and plan.costs and plan.bound and plan.maximum and plan.row):
             raise MemoryError("no memory for the instructions of a Program")
         for i in range(plan.n_extents):
@@ -227,7 +231,6 @@ cdef class Executor:
             instruction = &plan.instructions[i]
             plan.general[i] = <Kernel> <void *> <size_t> kernel
             plan.prepare[i] = <Prepare> <void *> <size_t> prepare
-            plan.stale[i] = True
             instruction.n_operands = len(operands)
             instruction.n_outputs = n_outputs
             plan.costs[i].most, plan.costs[i].least = work
@@ -269,7 +272,7 @@ cdef class Executor:
         free(self.plan.instructions)
         free(self.plan.general)
         free(self.plan.prepare)
-        free(self.plan.stale)
+        free(self.plan.prepared)
         free(self.plan.team)
         free(self.plan.batch_end)
         free(self.plan.batch_team)
@@ -287,26 +290,31 @@ cdef class Executor:
         self.blocks[block] = array
         for i, j in self.bound_places[block]:
             bind_array(&self.plan.instructions[i].operand[j], array)
-            self.plan.stale[i] = True
+            self.plan.prepared[i] = 0
 
     @property
     def teams(self) -> list:
         """Threads of each instruction in the last run."""
         return [self.plan.team[i] for i in range(self.plan.n)]
 
+    @property
+    def pace(self) -> tuple:
+        """Of steps like the last one: measured over estimated time, alone and with helpers; 0 where it is not known."""
+        cdef const Pace *pace = pace_of(&self.plan)
+        return 1e9 * pace.seconds[0], 1e9 * pace.seconds[1]
+
     def run(self, cnp.ndarray table, cnp.ndarray done, cnp.ndarray times=None):
         """Runs one step for each row of the table and returns KERNEL_OK or the reason why it stopped.
 
         `done` holds one int64, to which each finished step adds 1 at once: it stays true whatever happens. The arrays
         that were bound are let go of afterwards. What a signal handler raised is raised from here. `times`, if given,
-        holds a float64 for each step and instruction: the seconds that it took, each done by all threads before the next.
+        holds a float64 for each step and instruction: the seconds that it took, none beginning before the last ended.
         """
         cdef int64_t n_steps = table.shape[0]
         cdef double *rows = <double *> cnp.PyArray_DATA(table)
         cdef int64_t *counter = <int64_t *> cnp.PyArray_DATA(done)
         cdef double *seconds = NULL
         cdef int status = KERNEL_OK
-        cdef Crew *crew = NULL
         cdef Plan *plan = &self.plan
         if table.descr.type_num != cnp.NPY_FLOAT64 or table.ndim != 2 or table.shape[1] != plan.n_slots:
             raise ValueError(f"the run table must be float64 with {plan.n_slots} columns")
@@ -328,24 +336,16 @@ cdef class Executor:
             plan.last_poll = seconds_now()
             self.make_scratch(plan.member_limit)
             bind_extents(plan, rows)
-            if plan.largest_team > 1:
-                crew = hire_for(plan, n_steps, seconds != NULL)
-            if crew == NULL:
-                plan.member_limit = 1
-                if plan.largest_team > 1:
-                    choose_teams(plan)
             with nogil:
                 if seconds != NULL:
-                    status = run_timed(plan, crew, rows, n_steps, counter, seconds)
-                elif crew == NULL:
+                    status = run_timed(plan, rows, n_steps, counter, seconds)
+                elif plan.largest_team == 1:
                     status = run_alone(plan, rows, n_steps, counter)
                 else:
-                    status = run_with_crew(plan, crew, rows, n_steps, counter)
+                    status = run_at_best(plan, rows, n_steps, counter)
             # The handler raised inside `poll` and left its exception set; nothing may run before it is fetched.
             raised = fetch_raised() if status == KERNEL_INTERRUPTED else None
         finally:
-            if crew != NULL:
-                give_crew_back(crew)
             shared_add(&running_executors, -1)
             for block in self.bound:
                 self.blocks[block] = None

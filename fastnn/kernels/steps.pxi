@@ -15,11 +15,21 @@ cdef struct Cost:
     double most, least
 
 
+cdef struct Pace:
+    # Of steps with about as much work: seconds for each nanosecond of estimated work, by the way they are done. 0: not
+    # known yet. See pace.pxi.
+    double seconds[2]          # alone, with helpers
+    double since               # seconds that were spent since both ways were last compared
+
+
+cdef enum: PACES = 48          # by powers of two of work
+
+
 cdef struct Plan:
     Instruction *instructions
     Kernel *general            # each instruction's kernel for any operands ...
     Prepare *prepare           # ... and what may know a shorter way for those bound now, or NULL
-    char *stale                # whether operands or threads have changed since that was asked
+    int *prepared              # for how many threads that was asked; 0: operands have changed since
     int *team                  # threads of each instruction, at the extents bound now
     int *batch_end             # of a batch's first instruction: the one after its last ...
     int *batch_team            # ... and the threads that have something to do in it
@@ -35,6 +45,8 @@ cdef struct Plan:
     double last_poll
     double work                # of a whole step, at the extents bound now
     bint short_steps           # it is so little that one look for signals a step is enough
+    Pace paces[PACES]          # with as many threads as paced_limit
+    int paced_limit
 
 
 cdef void set_contiguous(Operand *operand) noexcept nogil:
@@ -57,7 +69,7 @@ cdef void bind_extents(Plan *plan, const double *values) noexcept nogil:
     cdef const Cost *cost
     cdef double grown
     if not same_extents(plan, values):
-        memset(plan.stale, True, plan.n)
+        memset(plan.prepared, 0, plan.n * sizeof(int))
     for i in range(plan.n_extents):
         plan.bound[i] = <int64_t> values[i]
     for i in range(plan.n):
@@ -76,43 +88,36 @@ cdef void bind_extents(Plan *plan, const double *values) noexcept nogil:
 
 
 cdef void choose_teams(Plan *plan) noexcept nogil:
-    """The threads of each instruction, and its kernel for so many."""
-    cdef int i, team
+    """The threads of each instruction and of each batch: from one barrier to the next, instructions are a batch."""
+    cdef int i, first = 0
     plan.largest_team = 1
     plan.work = 0.0
     for i in range(plan.n):
-        team = threads_for(plan.instructions[i].work, min(plan.member_limit, plan.instructions[i].max_threads))
-        plan.stale[i] = plan.stale[i] or team != plan.team[i]
-        plan.team[i] = team
+        plan.team[i] = threads_for(plan.instructions[i].work, min(plan.member_limit, plan.instructions[i].max_threads))
         plan.largest_team = max(plan.largest_team, plan.team[i])
         plan.work += plan.instructions[i].work + DISPATCH_WORK
-        if plan.stale[i]:
-            prepare_instruction(plan, i)
-    plan.short_steps = plan.work < POLL_WORK
-    choose_batches(plan)
-
-
-cdef void choose_batches(Plan *plan) noexcept nogil:
-    """From one barrier to the next, instructions are a batch."""
-    cdef int i, first = 0
-    for i in range(plan.n):
         if i == 0 or plan.instructions[i].barrier:
             first = i
             plan.batch_team[first] = 1
         plan.batch_end[first] = i + 1
         plan.batch_team[first] = max(plan.batch_team[first], plan.team[i])
+    plan.short_steps = plan.work < POLL_WORK
 
 
-cdef inline void prepare_instruction(Plan *plan, int i) noexcept nogil:
-    """Chooses the shortest way to run an instruction on the operands and threads that it has now."""
-    cdef Kernel short_way = NULL
-    if plan.prepare[i] != NULL:
-        short_way = plan.prepare[i](&plan.instructions[i], plan.team[i])
-    plan.instructions[i].kernel = plan.general[i] if short_way == NULL else short_way
-    plan.stale[i] = False
+cdef void prepare_instructions(Plan *plan) noexcept nogil:
+    """Chooses the shortest way to run each instruction on the operands and threads that it has now."""
+    cdef Kernel short_way
+    cdef int i
+    for i in range(plan.n):
+        if plan.prepared[i] != plan.team[i]:
+            short_way = NULL
+            if plan.prepare[i] != NULL:
+                short_way = plan.prepare[i](&plan.instructions[i], plan.team[i])
+            plan.instructions[i].kernel = plan.general[i] if short_way == NULL else short_way
+            plan.prepared[i] = plan.team[i]
 
 
-cdef Crew *hire_for(const Plan *plan, int64_t n_steps, bint in_any_case) noexcept:
+cdef Crew *hire_for(const Plan *plan, int64_t n_steps, bint in_any_case) noexcept nogil:
     """A crew for so many steps with the extents bound now; NULL if they are better done alone."""
     cdef double work = 0.0, saved = -2 * MEETING, each
     cdef int i
@@ -166,6 +171,7 @@ cdef inline void begin_step(Plan *plan, const double *row) noexcept nogil:
     """Takes over a row of the run table."""
     if not same_extents(plan, row):
         bind_extents(plan, row)
+        prepare_instructions(plan)
     memcpy(plan.row, row, plan.n_slots * sizeof(double))
 
 
@@ -181,6 +187,7 @@ cdef int run_alone(Plan *plan, double *table, int64_t n_steps, int64_t *done) no
     cdef int i, status
     cdef double work = 0.0
     cdef Instruction *instruction
+    prepare_instructions(plan)
     for step in range(n_steps):
         begin_step(plan, table + step * plan.n_slots)
         if plan.short_steps:
@@ -203,36 +210,43 @@ cdef int run_alone(Plan *plan, double *table, int64_t n_steps, int64_t *done) no
 cdef int run_with_crew(Plan *plan, Crew *crew, double *table, int64_t n_steps, int64_t *done) noexcept nogil:
     """All steps with the help of others, batch after batch."""
     cdef int64_t step
-    cdef int i, status
+    cdef int i, first, last, status
     cdef double work = 0.0
-    cdef Batch batch = Batch(plan.instructions, plan.team, 0, 0, KERNEL_OK)
+    cdef Shared shared = Shared(plan.instructions, plan.team, KERNEL_OK)
+    prepare_instructions(plan)
     for step in range(n_steps):
         begin_step(plan, table + step * plan.n_slots)
-        batch.last = 0
-        while batch.last < plan.n:
-            batch.first, batch.last = batch.last, plan.batch_end[batch.last]
-            if batch.first <= plan.commit:
-                for i in range(batch.first, batch.last):
+        last = 0
+        while last < plan.n:
+            first, last = last, plan.batch_end[last]
+            if first <= plan.commit:
+                for i in range(first, last):
                     status = poll(plan, &work, plan.instructions[i].work)
                     if status != KERNEL_OK:
                         return status
-            if plan.batch_team[batch.first] == 1:
-                do_batch_share(&batch, 0)
+            if plan.batch_team[first] == 1:
+                do_batch_share(&shared, batch(first, last), 0)
             else:
-                run_job(crew, do_batch_share, &batch, plan.batch_team[batch.first])
-            if batch.status != KERNEL_OK:
-                return batch.status
+                run_job(crew, do_batch_share, &shared, batch(first, last), plan.batch_team[first])
+            if shared.status != KERNEL_OK:
+                return shared.status
         end_step(plan, table + step * plan.n_slots, done)
     return KERNEL_OK
 
 
-cdef int run_timed(Plan *plan, Crew *crew, double *table, int64_t n_steps, int64_t *done,
-                   double *seconds) noexcept nogil:
+cdef int run_timed(Plan *plan, double *table, int64_t n_steps, int64_t *done, double *seconds) noexcept nogil:
     """All steps, one instruction after the other, each on its own team; how long each took goes to a row a step."""
     cdef int64_t step
-    cdef int i, status
+    cdef int i, status = KERNEL_OK
     cdef double began, clock = clock_cost()
     cdef Instruction *instruction
+    cdef Crew *crew = NULL
+    if plan.largest_team > 1:
+        crew = hire_for(plan, n_steps, True)
+    if crew == NULL:
+        plan.member_limit = 1
+        choose_teams(plan)
+    prepare_instructions(plan)
     for step in range(n_steps):
         begin_step(plan, table + step * plan.n_slots)
         for i in range(plan.n):
@@ -244,9 +258,13 @@ cdef int run_timed(Plan *plan, Crew *crew, double *table, int64_t n_steps, int64
                 status = run_shared(crew, instruction, plan.team[i])
             seconds[step * plan.n + i] = max(seconds_now() - began - clock, 1e-9)
             if status != KERNEL_OK:
-                return status
+                break
+        if status != KERNEL_OK:
+            break
         end_step(plan, table + step * plan.n_slots, done)
-    return KERNEL_OK
+    if crew != NULL:
+        give_crew_back(crew)
+    return status
 
 
 cdef double clock_cost() noexcept nogil:

@@ -3,14 +3,14 @@
 cdef extern from "crew.h":
     ctypedef struct Crew:
         pass
-    ctypedef void (*Work)(void *context, int share) noexcept nogil
+    ctypedef void (*Work)(void *context, int64_t part, int share) noexcept nogil
     enum: MOST_SHARES
     double leisure
     Crew *take_crew() noexcept nogil
     void give_crew_back(Crew *crew) noexcept nogil
     bint is_awake(const Crew *crew, int shares) noexcept nogil
     void start_helpers(Crew *crew, int n) noexcept nogil
-    void run_job(Crew *crew, Work work, void *context, int shares) noexcept nogil
+    void run_job(Crew *crew, Work work, void *context, int64_t part, int shares) noexcept nogil
     void forget_helpers() noexcept nogil
 
 cdef extern from *:
@@ -24,7 +24,7 @@ cdef extern from *:
 
 cdef double THREAD_GRAIN = 6000.0     # nanoseconds of work for each thread that make sharing it worth while ...
 cdef double MEETING = 150.0           # ... and what it takes until all have heard of it, and its foreman of them
-cdef double WAKING = 100e-6           # seconds that helpers must have been missed for before they are woken or started ...
+cdef double WAKING = 100e-6           # helpers are woken or started when they have been missed for so many seconds, ...
 cdef double RECENT = 1e-3             # ... with no longer pause in between
 cdef double AT_ONCE = 1e12            # what a crew "saves" that is hired in any case
 
@@ -46,7 +46,7 @@ cdef int team_for(double work) except -1:
     return threads_for(work, threads())
 
 
-cdef Crew *hire(int team, double work, double saved) noexcept:
+cdef Crew *hire(int team, double work, double saved) noexcept nogil:
     """A crew for work that a team shares, and that saves so much, both in nanoseconds; NULL: it is better done alone.
 
     Helpers who are awake cost nothing. To wake them takes the foreman some microseconds, and they come when as much as
@@ -72,29 +72,34 @@ cdef Crew *hire(int team, double work, double saved) noexcept:
     return crew
 
 
-cdef struct Batch:
-    # Instructions that need not wait for one another: share s of all of them is done by one thread, in this order.
+cdef struct Shared:
+    # Instructions that are done in shares.
     Instruction *instructions
     const int *team            # threads of each
-    int first, last
     int status                 # of one that has failed
 
 
-cdef void do_batch_share(void *context, int share) noexcept nogil:
-    cdef Batch *batch = <Batch *> context
+cdef inline int64_t batch(int first, int last) noexcept nogil:
+    """Instructions first ... last - 1, as the part of a job."""
+    return <int64_t> first << 32 | last
+
+
+cdef void do_batch_share(void *context, int64_t part, int share) noexcept nogil:
+    """One share of instructions that need not wait for one another, in their order."""
+    cdef Shared *shared = <Shared *> context
     cdef Instruction *instruction
     cdef int i, status
-    for i in range(batch.first, batch.last):
-        if share < batch.team[i]:
-            instruction = &batch.instructions[i]
-            status = instruction.kernel(instruction, share, batch.team[i])
+    for i in range(<int> (part >> 32), <int> part):
+        if share < shared.team[i]:
+            instruction = &shared.instructions[i]
+            status = instruction.kernel(instruction, share, shared.team[i])
             if status != KERNEL_OK:
-                shared_write(&batch.status, status)
+                shared_write(&shared.status, status)
                 return
 
 
 cdef int run_shared(Crew *crew, Instruction *instruction, int team) noexcept nogil:
     """One instruction, in shares."""
-    cdef Batch batch = Batch(instruction, &team, 0, 1, KERNEL_OK)
-    run_job(crew, do_batch_share, &batch, team)
-    return batch.status
+    cdef Shared shared = Shared(instruction, &team, KERNEL_OK)
+    run_job(crew, do_batch_share, &shared, batch(0, 1), team)
+    return shared.status

@@ -21,7 +21,7 @@ cdef extern from *:
     int own_default
 
 
-cdef void mark_threads_used() noexcept:
+cdef void mark_threads_used() noexcept nogil:
     global threads_were_used
     threads_were_used = 1
 
@@ -69,14 +69,18 @@ cpdef int threads() noexcept:
     """How many threads a run that starts now, in this Python thread, may use.
 
     In order: a threadpoolctl context open here; OpenMP's number in this thread, where somebody has changed it; a
-    context open in the main thread; set_num_threads; OpenMP's default, within the cgroup's quota.
+    context open in the main thread; set_num_threads; OpenMP's default, within the cgroup's quota. All within OpenMP's
+    limit (OMP_THREAD_LIMIT).
     """
-    cdef int number
-    if forked_child or not FASTNN_HAS_OPENMP:
+    if forked_child or not FASTNN_HAS_OPENMP or omp_get_max_active_levels() == 0:
         return 1
+    return min(wished_threads(), omp_get_thread_limit())
+
+
+cdef int wished_threads() noexcept:
+    cdef int number = omp_get_max_threads()
     if own_limit:
         return own_limit
-    number = omp_get_max_threads()
     if number != (own_default or process_default):
         return number
     if main_limit or requested_threads:
@@ -85,7 +89,7 @@ cpdef int threads() noexcept:
 
 
 def after_fork_in_child():
-    """Threads do not survive a fork, and a pool of forked processes has a processor for each: run on one from here on."""
+    """Threads do not survive a fork, and of many forked processes each has a processor at best: run on one thread."""
     global forked_child, generation, running_executors
     forget_helpers()
     generation += 1

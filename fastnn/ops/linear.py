@@ -186,7 +186,7 @@ register(
         ),
         flops=lambda inputs, outputs, attributes: _flops(inputs, outputs, attributes) + 2 * outputs[0].size,  # type: ignore[union-attr]
         in_place=((0, 2),),
-        cost=1 / 80,
+        cost=1 / kernels.product_speed(),
     )
 )
 register(
@@ -200,7 +200,7 @@ register(
         takes_epilogue=True,
         with_update=_with_update,
         eager="product",
-        cost=1 / 80,
+        cost=1 / kernels.product_speed(),
     )
 )
 
