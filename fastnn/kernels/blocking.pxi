@@ -31,7 +31,7 @@ cdef inline bint packs_b(const Product *p) noexcept nogil:
     use a block that the tiles do not read fast enough where it lies, or some rows use a b that comes from memory."""
     if p.b.column != 1 or p.m >= PACKING_ROWS and sliver_reals(p.n, p.k) > packing_reals:
         return True
-    return p.m > STREAMED_ROWS and p.k * p.n > far_reals
+    return p.m > streamed_rows and p.k * p.n > far_reals
 
 
 cdef inline bint packs_a(const Product *p) noexcept nogil:
@@ -98,12 +98,12 @@ cdef inline void fetch(const Ahead *ahead, int64_t part, int64_t parts) noexcept
     cdef int64_t r, i, line = 64 // sizeof(real)
     if ahead.column != 1:  # a step's rows lie side by side, in a line or two
         for i in range(ahead.steps * part // parts, ahead.steps * (part + 1) // parts):
-            vprefetch(ahead.a + i * ahead.column)
+            vprefetch_near(ahead.a + i * ahead.column)
         return
     for r in range(ahead.rows):
         i = ahead.steps * part // parts
         while i < ahead.steps * (part + 1) // parts:
-            vprefetch(ahead.a + r * ahead.row + i)
+            vprefetch_near(ahead.a + r * ahead.row + i)
             i += line
 
 
@@ -241,6 +241,15 @@ cdef void few_rows(const Product *p) noexcept nogil:
         finish(p, 0, p.m)
 
 
+cdef inline void stream_band(const Product *p, Tile *t, int64_t row, int rows, int64_t step) noexcept nogil:
+    """Some steps of a chain of a band that begins at `row`."""
+    t.a = p.a.data + row * p.a.row + step * p.a.column
+    t.b = p.b.data + step * p.b.row
+    t.c, t.c_row = p.sum.data + row * p.sum.row, p.sum.row
+    t.start, t.start_row = from_element(p.start, row, 0).data, p.start.row
+    one_band(p, t, rows, False, NULL)
+
+
 cdef void stream_rows(const Product *p, real *part) noexcept nogil:
     """A product of few rows and a large b, which is read along its rows, some at a time, as memory likes it.
 
@@ -248,7 +257,8 @@ cdef void stream_rows(const Product *p, real *part) noexcept nogil:
     """
     cdef Product q = p[0]
     cdef Tile t
-    cdef int64_t step = 0, end, row, j
+    cdef int64_t bands = (p.m + MR - 1) // MR, steps = STREAMED_STEPS if bands == 1 else SHARED_STEPS
+    cdef int64_t step = 0, end, band, row, j
     t.add = False
     t.a_row, t.a_step = p.a.row, p.a.column
     t.b_step = p.b.row
@@ -258,12 +268,10 @@ cdef void stream_rows(const Product *p, real *part) noexcept nogil:
             q.start.data = NULL
             q.sum.data, q.sum.row = part, p.n
         while step < end:
-            t.k = min(<int64_t> STREAMED_STEPS, end - step)
-            t.a = p.a.data + step * p.a.column
-            t.b = p.b.data + step * p.b.row
-            t.c, t.c_row = q.sum.data, q.sum.row
-            t.start, t.start_row = q.start.data, q.start.row
-            one_band(&q, &t, <int> p.m, False, NULL)
+            t.k = min(steps, end - step)
+            for band in range(bands):
+                row = p.m * band // bands
+                stream_band(&q, &t, row, <int> (p.m * (band + 1) // bands - row), step)
             q.start = q.sum
             step += t.k
         if end > chain_length(p.k):
@@ -276,7 +284,7 @@ cdef void stream_rows(const Product *p, real *part) noexcept nogil:
 
 cdef inline bint is_streamed(const Product *p) noexcept nogil:
     """Whether rows of b are read one after the other, rather than tiles of columns."""
-    return (p.m <= STREAMED_ROWS and p.k * p.n > far_reals and p.b.column == 1 and p.sum.column == 1 and not p.add
+    return (p.m <= streamed_rows and p.k * p.n > far_reals and p.b.column == 1 and p.sum.column == 1 and not p.add
             and (p.start.data == NULL or p.start.column == 1))
 
 
@@ -315,7 +323,7 @@ cdef void solve(Product *p, char *scratch) noexcept nogil:
         if sliver_reals(p.n, p.k) <= STACK_REALS:
             slivers = <real *> stack
     if streamed:
-        columns = STREAMED_COLUMNS
+        columns = min(<int64_t> STREAMED_COLUMNS, STREAMED_REALS // p.m // NR * NR)
     width = columns_before_line(p)
     if width == 0:
         width = columns

@@ -66,11 +66,22 @@ cdef void write_block(real *to, int64_t to_row, int64_t to_column, const real *x
                 to[i * to_row + j * to_column] = x[i * x_row + j]
 
 
+cdef enum:
+    ROWS_AT_ONCE = 16      # of a matrix that is packed: as many runs of memory are read side by side
+
+
 cdef void read_slivers(real *to, const real *x, int64_t x_row, int64_t x_column, int64_t rows,
                        int64_t columns) noexcept nogil:
-    """A matrix as slivers of NR columns, one after the other; what lies beyond the last column stays undefined."""
-    cdef int64_t j = 0
-    while j < columns:
-        read_block(to, NR, x + j * x_column, x_row, x_column, rows, min(columns - j, <int64_t> NR))
-        to += rows * NR
-        j += NR
+    """A matrix as slivers of NR columns, one after the other; what lies beyond the last column stays undefined.
+
+    It is read along its rows, some at a time: processors fetch long runs of memory before they are asked for.
+    """
+    cdef int64_t i = 0, j, n = ROWS_AT_ONCE if x_column == 1 else rows
+    while i < rows:
+        n = min(n, rows - i)
+        j = 0
+        while j < columns:
+            read_block(to + j * rows + i * NR, NR, x + i * x_row + j * x_column, x_row, x_column, n,
+                       min(columns - j, <int64_t> NR))
+            j += NR
+        i += n

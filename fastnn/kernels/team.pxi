@@ -23,7 +23,7 @@ cdef extern from *:
     double recent_until
 
 cdef double THREAD_GRAIN = 6000.0     # nanoseconds of work for each thread that make sharing it worth while ...
-cdef double MEETING = 150.0           # ... and what it takes until all have heard of it, and its foreman of them
+cdef double MEETING = 400.0           # ... and what it takes until all have heard of it, and its foreman of them
 cdef double WAKING = 100e-6           # helpers are woken or started when they have been missed for so many seconds, ...
 cdef double RECENT = 1e-3             # ... with no longer pause in between
 cdef double AT_ONCE = 1e12            # what a crew "saves" that is hired in any case

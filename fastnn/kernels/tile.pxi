@@ -36,7 +36,7 @@ cdef inline void tile(int rows, int vectors, bint masked, const Tile *t) noexcep
     cdef vf b[TILE_VECTORS]
     cdef vf x, factor
     cdef int r, v, g, whole = vectors - masked, last = vectors - 1
-    cdef int64_t number, left, lanes = t.lanes, a_step = t.a_step, b_step = t.b_step, c_row = t.c_row
+    cdef int64_t number, left, c_row, lanes = t.lanes, a_step = t.a_step, b_step = t.b_step
     cdef const char *at[ROW_TRIPLES]
     cdef int64_t half = t.a_row * <int64_t> sizeof(real) // 2
     cdef const real *bt
@@ -55,13 +55,12 @@ cdef inline void tile(int rows, int vectors, bint masked, const Tile *t) noexcep
                 if masked:
                     acc[r][last] = vload_part(start + last * VL, lanes)
                 start += t.start_row
-        c = t.c + number * t.c_next
         if t.add and t.k >= FAR:
-            row = c
+            row = t.c + number * t.c_next
             for r in range(rows):
                 for v in range(vectors):
                     vprefetch(row + v * VL)
-                row += c_row
+                row += t.c_row
         for g in range((rows + 2) // 3):
             at[g] = <const char *> (t.a + number * t.a_next + 3 * g * t.a_row)
             forget_origin(at[g])
@@ -81,6 +80,9 @@ cdef inline void tile(int rows, int vectors, bint masked, const Tile *t) noexcep
             for g in range((rows + 2) // 3):
                 at[g] += a_step * <int64_t> sizeof(real)
             bt += b_step
+        c, c_row = t.c + number * t.c_next, t.c_row
+        forget_origin(c)
+        forget_origin(c_row)
         if t.add:
             factor = vsplat(t.factor)
             row = c

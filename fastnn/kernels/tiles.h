@@ -49,9 +49,11 @@
 #define NEAR_REALS (262144 / (REAL_BITS / 8))   /* a block of b up to this size is near: no band reads it from memory */
 #define FAR_REALS (2097152 / (REAL_BITS / 8))    /* a b of more than this comes from afar: from memory, ... */
 #define NEAR_L3_FAR_REALS (12582912 / (REAL_BITS / 8)) /* ... or, on most processors, a third-level cache */
-#define STREAMED_ROWS MR                         /* for up to so many rows it is read along its rows, ... */
+#define STREAMED_ROWS 64                         /* for up to so many rows it is read along its rows, ... */
 #define STREAMED_STEPS 8                         /* ... so many at a time, ... */
-#define STREAMED_COLUMNS 8192                    /* ... so far */
+#define SHARED_STEPS 32                          /* ... or so many where several bands use them, ... */
+#define STREAMED_COLUMNS 8192                    /* ... so far, ... */
+#define STREAMED_REALS (524288 / (REAL_BITS / 8)) /* ... and no more of c at a time than this */
 #define LOADING_ROWS 4                           /* up to so many rows, loading b is what takes the time */
 #define PACKING_ROWS (8 * MR)                   /* b is packed where this many rows use a block ... */
 #define PACKING_REALS (65536 / (REAL_BITS / 8)) /* ... of more than this */

@@ -6,3 +6,4 @@ cdef bint halved = LEVEL == 4 and cpu.halves_vectors()
 cdef int64_t near_mr = HALVED_MR if halved else MR  # rows of a tile where b is near
 cdef int64_t packing_reals = HALVED_PACKING_REALS if halved else PACKING_REALS
 cdef int64_t far_reals = NEAR_L3_FAR_REALS if cpu.has_near_l3() else FAR_REALS
+cdef int64_t streamed_rows = MR if cpu.has_near_l3() else STREAMED_ROWS

@@ -71,6 +71,7 @@ typedef real vf_unaligned __attribute__((vector_size(VBYTES), aligned(REAL_BITS 
 
 VINLINE vf vload(const real *p) { return (vf)*(const vf_unaligned *)p; }
 VINLINE void vprefetch(const real *p) { __builtin_prefetch(p); }
+VINLINE void vprefetch_near(const real *p) { __builtin_prefetch(p, 0, 2); } /* into the second-level cache */
 /* From here on, the compiler does not know that p was made from another pointer, and keeps it in a register of its own. */
 #define forget_origin(p) __asm__("" : "+r"(p))
 VINLINE void vstore(real *p, vf x) { *(vf_unaligned *)p = x; }

@@ -8,7 +8,8 @@ cdef extern from "vector.h":
     enum: REAL_IS_DOUBLE, HAS_FMA, MANTISSA_BITS, EXPONENT_BIAS
     enum: L1_REALS, BLOCK_REALS, STACK_VECTORS, STACK_REALS, PACKING_ROWS, PACKING_REALS
     enum: BAND_STEP, BAND_ROW, BAND_REALS
-    enum: LEVEL, MR, ROW_TRIPLES, NEAR_REALS, LOADING_ROWS, STREAMED_ROWS, STREAMED_STEPS, STREAMED_COLUMNS
+    enum: LEVEL, MR, ROW_TRIPLES, NEAR_REALS, LOADING_ROWS
+    enum: STREAMED_ROWS, STREAMED_STEPS, SHARED_STEPS, STREAMED_COLUMNS, STREAMED_REALS
     enum: HALVED_MR, HALVED_PACKING_REALS, FAR_REALS, NEAR_L3_FAR_REALS
     enum: NV, VL, NR, TILE_VECTORS, TURNED_ROWS, TURNED_GROUPS, TURNED_COLUMNS
     enum: KCHAIN, ROW_CHUNK, SUM_CHUNK, LANES, LANE_VECTORS
@@ -16,6 +17,7 @@ cdef extern from "vector.h":
     vf vload_part(const real *p, int64_t n) noexcept nogil
     void forget_origin(...) noexcept nogil
     void vprefetch(const real *p) noexcept nogil
+    void vprefetch_near(const real *p) noexcept nogil
     void vstore(real *p, vf x) noexcept nogil
     void vstore_part(real *p, vf x, int64_t n) noexcept nogil
     vf vsplat(real x) noexcept nogil
