@@ -289,14 +289,16 @@ cdef inline bint is_streamed(const Product *p) noexcept nogil:
 
 
 cdef inline int64_t columns_before_line(const Product *p) noexcept nogil:
-    """How many columns come first, on their own, so that none of the others' vectors lies in two of b's cache lines.
+    """How many columns come first, on their own, so that none of the others' vectors lies in two cache lines.
 
-    A product of few rows does little but load b, and such a vector is loaded as slowly as two. 0 where it does not
-    help: of few columns the first ones take too long on their own, and rows of other lengths begin elsewhere.
+    A product of few rows does little but load b, one of few steps little but store c, and a vector in two lines takes as
+    long as two. 0 where it does not help: of few columns the first ones take too long on their own, and rows of other
+    lengths begin elsewhere.
     """
-    if p.m > LOADING_ROWS or p.n < 8 * NR or p.b.column != 1 or p.b.row % VL != 0:
+    cdef const Matrix *x = &p.sum if p.k <= STORING_STEPS else &p.b
+    if p.n < 8 * NR or x.column != 1 or x.row % VL != 0 or p.k > STORING_STEPS and p.m > LOADING_ROWS:
         return 0
-    return -<int64_t> (<uintptr_t> p.b.data // sizeof(real)) & (VL - 1)
+    return -<int64_t> (<uintptr_t> x.data // sizeof(real)) & (VL - 1)
 
 
 cdef void solve(Product *p, char *scratch) noexcept nogil:

@@ -54,7 +54,8 @@
 #define SHARED_STEPS 32                          /* ... or so many where several bands use them, ... */
 #define STREAMED_COLUMNS 8192                    /* ... so far, ... */
 #define STREAMED_REALS (524288 / (REAL_BITS / 8)) /* ... and no more of c at a time than this */
-#define LOADING_ROWS 4                           /* up to so many rows, loading b is what takes the time */
+#define LOADING_ROWS 4                           /* up to so many rows, loading b is what takes the time; ... */
+#define STORING_STEPS 32                         /* ... and up to so many steps, storing c */
 #define PACKING_ROWS (8 * MR)                   /* b is packed where this many rows use a block ... */
 #define PACKING_REALS (65536 / (REAL_BITS / 8)) /* ... of more than this */
 #define HALVED_MR (MR / 2)  /* rows of a tile where b is near and vectors go through in two halves: stores come in ... */
