@@ -13,6 +13,9 @@
 #ifndef FASTNN_CREW_H
 #define FASTNN_CREW_H
 
+#if defined(__linux__) && !defined(_GNU_SOURCE)
+#define _GNU_SOURCE /* for the affinity of threads */
+#endif
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -23,7 +26,8 @@
 
 enum { SHARE_BITS = 13, MOST_SHARES = 4096 }; /* a job's number and its count of shares are one word */
 enum { PAUSES = 64 };                         /* between two looks at the clock: 1 to 3 microseconds */
-static const double POLITE = 20e-6;           /* seconds from which on who waits offers his processor to others ... */
+static const double POLITE = 20e-6;           /* seconds from which on who waits offers his processor to others, ... */
+static const double BUSY = 1e-3;              /* ... or a foreman, who would get it back late, if helpers have their own, ... */
 static const double PATIENCE = 10e-3;         /* ... and sleeps; to be woken takes some 50 microseconds */
 static double leisure = 2e-3;                 /* after so many a helper sleeps whose crew has no foreman */
 enum { LINES = 128 };                         /* bytes: processors fetch cache lines in pairs */
@@ -36,6 +40,7 @@ typedef struct {
     uint64_t claimed __attribute__((aligned(LINES))); /* the last job in which somebody has taken it ... */
     uint64_t finished;                                /* ... and in which it was done */
     Crew *crew;
+    pthread_t thread;
     pthread_cond_t call;
     uint32_t asleep;
 } Share;
@@ -48,6 +53,7 @@ struct Crew {
     uint32_t busy __attribute__((aligned(LINES))); /* it has a foreman ... */
     uint32_t waiting;                              /* ... who sleeps until `done` */
     int helpers;                                   /* threads that exist: of shares 1 ... helpers */
+    int crowded;                                   /* there are more of them, with the foreman, than processors */
     pthread_mutex_t mutex;
     pthread_cond_t done;
     Crew *next;
@@ -74,9 +80,9 @@ static inline void take_line(void *p) {
 }
 
 /* One look, for some time, at a word that somebody is about to change; returns whether it is still `value`. Who has
- * waited for a while offers the processor: whom he waits for may need it. `since`: when the wait began, 0.0 at first.
- * `mine`: what the waiting thread will write next, or NULL.                                                           */
-static int still(const uint64_t *word, uint64_t value, void *mine, double *since, double *waited) {
+ * waited for `polite` seconds offers the processor: whom he waits for may need it. `mine`: what the waiting thread will
+ * write next, or NULL. `since`: when the wait began, 0.0 at first; `waited`: seconds since then.                       */
+static int still(const uint64_t *word, uint64_t value, void *mine, double polite, double *since, double *waited) {
     for (int i = 0; i < PAUSES; i++) {
         if (__atomic_load_n(word, __ATOMIC_ACQUIRE) != value) return 0;
         if (mine) take_line(mine);
@@ -85,7 +91,7 @@ static int still(const uint64_t *word, uint64_t value, void *mine, double *since
     double now = seconds_now();
     if (*since == 0.0) *since = now;
     *waited = now - *since;
-    if (*waited > POLITE) sched_yield();
+    if (*waited > polite) sched_yield();
     return 1;
 }
 
@@ -142,7 +148,7 @@ static void *help(void *argument) {
     for (;;) {
         uint64_t job = __atomic_load_n(&crew->job, __ATOMIC_ACQUIRE);
         if (number < shares_of(job) && do_shares(crew, job, number)) since = 0.0;
-        while (still(&crew->job, job, own, &since, &waited)) {
+        while (still(&crew->job, job, own, POLITE, &since, &waited)) {
             if (waited > (__atomic_load_n(&crew->busy, __ATOMIC_RELAXED) ? PATIENCE : leisure)) {
                 sleep_until_called(crew, own, job);
                 since = 0.0;
@@ -152,10 +158,25 @@ static void *help(void *argument) {
     return NULL;
 }
 
+/* Sends a helper that is not running to any processor of the foreman's but the one where he is. Left to itself, Linux often
+ * puts it just there (in virtual machines, whose idle processors it takes to be busy elsewhere), and since the foreman
+ * does not stop, it waits for milliseconds.                                                                             */
+static void send_elsewhere(Share *helper) {
+#if defined(__linux__)
+    cpu_set_t processors;
+    int here = sched_getcpu();
+    if (here < 0 || pthread_getaffinity_np(pthread_self(), sizeof processors, &processors)) return;
+    helper->crew->crowded = helper->crew->helpers + 1 > CPU_COUNT(&processors);
+    if (CPU_COUNT(&processors) > 1) CPU_CLR(here, &processors);
+    pthread_setaffinity_np(helper->thread, sizeof processors, &processors);
+#else
+    (void)helper;
+#endif
+}
+
 /* Starts helpers until there are so many; fewer where the system gives no more threads. They leave signals to others. */
 static void start_helpers(Crew *crew, int n) {
     sigset_t all, before;
-    pthread_t thread;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     while (crew->helpers < n) {
@@ -163,9 +184,10 @@ static void start_helpers(Crew *crew, int n) {
         own->crew = crew;
         own->asleep = 0;
         pthread_cond_init(&own->call, NULL);
-        if (pthread_create(&thread, NULL, help, own)) break;
-        pthread_detach(thread);
+        if (pthread_create(&own->thread, NULL, help, own)) break;
         crew->helpers++;
+        send_elsewhere(own);
+        pthread_detach(own->thread);
     }
     pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
@@ -199,24 +221,26 @@ static int is_awake(const Crew *crew, int shares) {
     return 1;
 }
 
-/* Waits until one share is finished. */
-static void await_share(Crew *crew, Share *share, uint64_t job) {
+/* Waits until one share is finished; returns for how many seconds, roughly. */
+static double await_share(Crew *crew, Share *share, uint64_t job) {
     uint64_t before = __atomic_load_n(&share->finished, __ATOMIC_ACQUIRE);
-    double since = 0.0, waited;
-    if (before == job) return;
-    while (still(&share->finished, before, NULL, &since, &waited)) {
+    double since = 0.0, waited = 0.0;
+    if (before == job) return 0.0;
+    while (still(&share->finished, before, NULL, crew->crowded ? POLITE : BUSY, &since, &waited)) {
         if (waited <= PATIENCE) continue;
         pthread_mutex_lock(&crew->mutex);
         __atomic_store_n(&crew->waiting, 1, __ATOMIC_SEQ_CST);
         while (__atomic_load_n(&share->finished, __ATOMIC_SEQ_CST) != job) pthread_cond_wait(&crew->done, &crew->mutex);
         crew->waiting = 0;
         pthread_mutex_unlock(&crew->mutex);
-        return;
+        return seconds_now() - since;
     }
+    return waited;
 }
 
-/* Does a job of so many shares, at least two; returns when it is done. */
-static void run_job(Crew *crew, Work work, void *context, int64_t part, int shares) {
+/* Does a job of so many shares, at least two; returns when it is done, and for how many seconds, roughly, the foreman had
+ * nothing to do but wait.                                                                                               */
+static double run_job(Crew *crew, Work work, void *context, int64_t part, int shares) {
     uint64_t job = ((crew->job >> SHARE_BITS) + 1) << SHARE_BITS | shares;
     crew->work = work;
     crew->context = context;
@@ -225,6 +249,7 @@ static void run_job(Crew *crew, Work work, void *context, int64_t part, int shar
     for (int i = 1; i < shares && i <= crew->helpers; i++) {
         Share *helper = &crew->share[i];
         if (__atomic_load_n(&helper->asleep, __ATOMIC_SEQ_CST)) {
+            send_elsewhere(helper);
             pthread_mutex_lock(&crew->mutex);
             helper->asleep = 0;
             pthread_cond_signal(&helper->call);
@@ -233,7 +258,9 @@ static void run_job(Crew *crew, Work work, void *context, int64_t part, int shar
     }
     work(context, part, 0);
     do_shares(crew, job, 1);
-    for (int i = 1; i < shares; i++) await_share(crew, &crew->share[i], job);
+    double waited = 0.0;
+    for (int i = 1; i < shares; i++) waited += await_share(crew, &crew->share[i], job);
+    return waited;
 }
 
 /* In a forked child: the helpers have stayed behind. A crew in mid-job goes on without them. */

@@ -143,9 +143,10 @@ cdef int run_instruction(Instruction *instruction, int team, bint in_any_case=Fa
     """Runs one instruction and returns its status: on so many threads, if they come soon enough or in any case."""
     cdef int status
     cdef double saved = instruction.work - instruction.work / team
+    cdef bint asleep
     cdef Crew *crew = NULL
     if team > 1:
-        crew = hire(team, instruction.work, AT_ONCE if in_any_case else saved)
+        crew = hire(team, instruction.work, AT_ONCE if in_any_case else saved, &asleep)
     if crew != NULL:
         with nogil:
             status = run_shared(crew, instruction, team)

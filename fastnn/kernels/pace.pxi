@@ -4,7 +4,7 @@
 cdef double TRIAL = 1e-3              # seconds of steps that are enough to see how fast one way is
 cdef double TRIALS_SHARE = 0.01       # of the time goes into looking whether the slower way has become the faster one
 cdef double WORTH = 0.97              # helpers have to make it this much faster: they cost processor time
-cdef double WORSENING = 1.5           # a way is believed to have become slower by this factor at most, each time
+cdef double WORSENING = 0.5           # a way is believed to have become slower by half in as much time as a trial takes
 
 
 cdef inline Pace *pace_of(Plan *plan) noexcept nogil:
@@ -20,36 +20,47 @@ cdef inline bint faster_with_help(const Pace *pace) noexcept nogil:
 
 
 cdef inline void learn_pace(Pace *pace, bint helped, double seconds, double work) noexcept nogil:
-    """Takes note of how long some work took: an interruption is forgotten soon, a better time at once remembered."""
+    """Takes note of how long some work took: a better time counts at once, a worse one by how long it was so."""
     cdef double found = seconds / work, known = pace.seconds[helped]
-    pace.seconds[helped] = found if known == 0.0 else min(found, WORSENING * known)
+    pace.seconds[helped] = found if known == 0.0 else min(found, known * (1.0 + WORSENING * min(1.0, seconds / TRIAL)))
     pace.since += seconds
 
 
+cdef inline int64_t steps_in(double seconds, const Pace *pace, bint helped, double work) noexcept nogil:
+    """So many steps take about so many seconds: one at least."""
+    return max(<int64_t> 1, <int64_t> (seconds / (max(pace.seconds[helped], 1e-9) * work)))
+
+
 cdef int run_at_best(Plan *plan, double *table, int64_t n_steps, int64_t *done) noexcept nogil:
-    """All steps, with helpers or alone, whichever is faster; some of them to find out which."""
+    """All steps, with helpers or alone, whichever is faster; some of them to find out which.
+
+    The first steps of a way say nothing about how fast it is: a helper may have just been woken, and data lie in the
+    caches of those who worked before. They are not measured.
+    """
     cdef int64_t n
     cdef int status, limit = plan.member_limit
     cdef double began, work
     cdef Pace *pace
-    cdef bint helped, on_trial
+    cdef bint helped, on_trial, cold
     cdef Crew *crew
     if plan.paced_limit != limit:
         memset(plan.paces, 0, sizeof(plan.paces))
         plan.paced_limit = limit
     while True:
-        pace, work = pace_of(plan), plan.work
-        helped = faster_with_help(pace)
+        pace, work, n = pace_of(plan), plan.work, n_steps
+        helped, cold = faster_with_help(pace), False
         on_trial = pace.seconds[0] == 0.0 or pace.seconds[1] == 0.0
         if not on_trial and pace.since * TRIALS_SHARE > max(TRIAL, pace.seconds[not helped] * work):
             on_trial, helped = True, not helped
-            pace.since = 0.0
-        n = n_steps
         if on_trial:
-            n = min(n, max(<int64_t> 1, <int64_t> (TRIAL / (max(pace.seconds[helped], 1e-9) * work))))
-        crew = hire_for(plan, n, False) if helped else NULL
+            n = min(n, steps_in(TRIAL, pace, helped, work))
+        crew = hire_for(plan, n, False, &cold) if helped else NULL
+        helped = crew != NULL
+        cold = cold or helped != plan.was_helped
+        if cold:
+            n = min(n, steps_in(WAKING, pace, helped, work))
         began = seconds_now()
-        if crew != NULL:
+        if helped:
             status = run_with_crew(plan, crew, table, n, done)
             give_crew_back(crew)
         else:
@@ -59,7 +70,11 @@ cdef int run_at_best(Plan *plan, double *table, int64_t n_steps, int64_t *done) 
             plan.member_limit = limit
         if status != KERNEL_OK:
             return status
-        learn_pace(pace, crew != NULL, seconds_now() - began, n * work)
+        plan.was_helped = helped
+        if not cold:
+            learn_pace(pace, helped, seconds_now() - began, n * work)
+            if on_trial:
+                pace.since = 0.0
         n_steps -= n
         if n_steps == 0:
             return KERNEL_OK

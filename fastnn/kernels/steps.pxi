@@ -47,6 +47,7 @@ cdef struct Plan:
     bint short_steps           # it is so little that one look for signals a step is enough
     Pace paces[PACES]          # with as many threads as paced_limit
     int paced_limit
+    bint was_helped            # the last steps that were run
 
 
 cdef void set_contiguous(Operand *operand) noexcept nogil:
@@ -117,7 +118,7 @@ cdef void prepare_instructions(Plan *plan) noexcept nogil:
             plan.prepared[i] = plan.team[i]
 
 
-cdef Crew *hire_for(const Plan *plan, int64_t n_steps, bint in_any_case) noexcept nogil:
+cdef Crew *hire_for(const Plan *plan, int64_t n_steps, bint in_any_case, bint *asleep) noexcept nogil:
     """A crew for so many steps with the extents bound now; NULL if they are better done alone."""
     cdef double work = 0.0, saved = -2 * MEETING, each
     cdef int i
@@ -127,7 +128,7 @@ cdef Crew *hire_for(const Plan *plan, int64_t n_steps, bint in_any_case) noexcep
         saved += each - each / plan.team[i] - MEETING * plan.instructions[i].barrier
     if saved <= 0.0 and not in_any_case:
         return NULL
-    return hire(plan.largest_team, n_steps * work, AT_ONCE if in_any_case else n_steps * saved)
+    return hire(plan.largest_team, n_steps * work, AT_ONCE if in_any_case else n_steps * saved, asleep)
 
 
 cdef int same_extents(const Plan *plan, const double *values) noexcept nogil:
@@ -227,7 +228,7 @@ cdef int run_with_crew(Plan *plan, Crew *crew, double *table, int64_t n_steps, i
             if plan.batch_team[first] == 1:
                 do_batch_share(&shared, batch(first, last), 0)
             else:
-                run_job(crew, do_batch_share, &shared, batch(first, last), plan.batch_team[first])
+                judge(run_job(crew, do_batch_share, &shared, batch(first, last), plan.batch_team[first]), plan.work)
             if shared.status != KERNEL_OK:
                 return shared.status
         end_step(plan, table + step * plan.n_slots, done)
@@ -239,10 +240,11 @@ cdef int run_timed(Plan *plan, double *table, int64_t n_steps, int64_t *done, do
     cdef int64_t step
     cdef int i, status = KERNEL_OK
     cdef double began, clock = clock_cost()
+    cdef bint asleep
     cdef Instruction *instruction
     cdef Crew *crew = NULL
     if plan.largest_team > 1:
-        crew = hire_for(plan, n_steps, True)
+        crew = hire_for(plan, n_steps, True, &asleep)
     if crew == NULL:
         plan.member_limit = 1
         choose_teams(plan)

@@ -10,7 +10,7 @@ cdef extern from "crew.h":
     void give_crew_back(Crew *crew) noexcept nogil
     bint is_awake(const Crew *crew, int shares) noexcept nogil
     void start_helpers(Crew *crew, int n) noexcept nogil
-    void run_job(Crew *crew, Work work, void *context, int64_t part, int shares) noexcept nogil
+    double run_job(Crew *crew, Work work, void *context, int64_t part, int shares) noexcept nogil
     void forget_helpers() noexcept nogil
 
 cdef extern from *:
@@ -18,14 +18,18 @@ cdef extern from *:
     /* Of each Python thread. */
     static __thread double missed = 0.0;       /* seconds that helpers would have saved of late, had they been awake */
     static __thread double recent_until = 0.0; /* so long that counts */
+    static __thread double alone_until = 0.0;  /* so long nobody is hired */
     """
     double missed
     double recent_until
+    double alone_until
 
 cdef double THREAD_GRAIN = 6000.0     # nanoseconds of work for each thread that make sharing it worth while ...
 cdef double MEETING = 400.0           # ... and what it takes until all have heard of it, and its foreman of them
 cdef double WAKING = 100e-6           # helpers are woken or started when they have been missed for so many seconds, ...
 cdef double RECENT = 1e-3             # ... with no longer pause in between
+cdef double LATE = 500e-6             # a helper is late when he is waited for so long, and longer than his work takes: ...
+cdef double WARY = 100.0              # ... for so many times as long, nobody is hired
 cdef double AT_ONCE = 1e12            # what a crew "saves" that is hired in any case
 
 if os.environ.get("OMP_WAIT_POLICY", "").lower() == "passive":
@@ -46,7 +50,7 @@ cdef int team_for(double work) except -1:
     return threads_for(work, threads())
 
 
-cdef Crew *hire(int team, double work, double saved) noexcept nogil:
+cdef Crew *hire(int team, double work, double saved, bint *asleep) noexcept nogil:
     """A crew for work that a team shares, and that saves so much, both in nanoseconds; NULL: it is better done alone.
 
     Helpers who are awake cost nothing. To wake them takes the foreman some microseconds, and they come when as much as
@@ -54,10 +58,14 @@ cdef Crew *hire(int team, double work, double saved) noexcept nogil:
     """
     global missed, recent_until
     cdef double now
-    cdef Crew *crew = take_crew()
+    cdef Crew *crew
+    if alone_until != 0.0 and saved != AT_ONCE and seconds_now() < alone_until:
+        return NULL
+    crew = take_crew()
     if crew == NULL:
         return NULL
-    if not is_awake(crew, team):
+    asleep[0] = not is_awake(crew, team)
+    if asleep[0]:
         now = seconds_now()
         if now > recent_until:
             missed = 0.0
@@ -70,6 +78,15 @@ cdef Crew *hire(int team, double work, double saved) noexcept nogil:
         start_helpers(crew, team - 1)
     missed = 0.0
     return crew
+
+
+cdef inline void judge(double waited, double work) noexcept nogil:
+    """Takes note of how long a foreman has waited in a job with so much work, in nanoseconds. A helper whose processor
+    another program has taken in the middle of his share holds everybody up: it happens where there are more programs
+    than processors, and again and again."""
+    global alone_until
+    if waited > LATE and waited > 1e-9 * work:
+        alone_until = seconds_now() + WARY * waited
 
 
 cdef struct Shared:
@@ -101,5 +118,5 @@ cdef void do_batch_share(void *context, int64_t part, int share) noexcept nogil:
 cdef int run_shared(Crew *crew, Instruction *instruction, int team) noexcept nogil:
     """One instruction, in shares."""
     cdef Shared shared = Shared(instruction, &team, KERNEL_OK)
-    run_job(crew, do_batch_share, &shared, batch(0, 1), team)
+    judge(run_job(crew, do_batch_share, &shared, batch(0, 1), team), instruction.work)
     return shared.status
