@@ -43,13 +43,20 @@ void triads(float *a, const float *b, const float *c, float s, int64_t n, int64_
 }
 
 /* So many times sixteen additions of whole numbers, each of which waits for the one before: a cycle each. The compiler
- * is kept from adding them up, and no number stands in the instruction, since some processors need no time for that. */
+ * is kept from adding them up, and no number stands in the instruction, since some processors need no time for that.
+ * Beside them go twelve multiply-adds, which have time enough: the clock is to be what it is when vectors are multiplied. */
 #define WAIT __asm__ volatile("" : "+r"(sum))
 #define ADD sum += term; WAIT;
-int64_t dependent_adds(int64_t steps, int64_t term) {
+#define ADD_AND(i) MULTIPLY_ADD(i) ADD
+int64_t dependent_adds(int64_t steps, int64_t term, float factor, float *sink) {
+    vf x = (vf){0} + factor, y = x, total = {0};
     int64_t sum = 0;
+    FOR_EACH_SUM(START)
     for (int64_t step = 0; step < steps; step++) {
-        ADD ADD ADD ADD ADD ADD ADD ADD ADD ADD ADD ADD ADD ADD ADD ADD
+        FOR_EACH_SUM(ADD_AND)
+        ADD ADD ADD ADD
     }
+    FOR_EACH_SUM(COLLECT)
+    for (int lane = 0; lane < BYTES / 4; lane++) *sink += total[lane];
     return sum;
 }

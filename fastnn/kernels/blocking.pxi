@@ -291,7 +291,7 @@ cdef inline bint is_streamed(const Product *p) noexcept nogil:
 cdef inline int64_t columns_before_line(const Product *p) noexcept nogil:
     """How many columns come first, on their own, so that none of the others' vectors lies in two cache lines.
 
-    A product of few rows does little but load b, one of few steps little but store c, and a vector in two lines takes as
+    A product of few rows does little but load b, one of few steps little but store c; a vector in two lines takes as
     long as two. 0 where it does not help: of few columns the first ones take too long on their own, and rows of other
     lengths begin elsewhere.
     """
