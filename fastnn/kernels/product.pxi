@@ -156,8 +156,7 @@ cdef void take_part(Product *p, int thread, int n_threads) noexcept nogil:
 
     Of all grids the one is taken whose largest part has the least work: its elements; the packing of its columns,
     which costs as much as 8 rows do; and, where the parts of a row of c in memory are several threads', what each
-    element then costs more, as much as 8 steps do. The latter does not hold for a weight that is updated: the product
-    before and the next one have its columns in parts, too, and to fetch a weight from another core takes longer.
+    element then costs more, as much as 8 steps do.
     """
     cdef int64_t first, last, rows, columns, steps, cost, best = -1
     cdef int across, cuts, chosen = 1
@@ -166,7 +165,7 @@ cdef void take_part(Product *p, int thread, int n_threads) noexcept nogil:
             rows = (p.m + n_threads // across - 1) // (n_threads // across)
             columns = ((p.n + NR - 1) // NR + across - 1) // across * NR
             cuts = across if p.sum.column == 1 else n_threads // across
-            steps = p.k + 8 if (cuts > 1) != p.add else p.k
+            steps = p.k + 8 if cuts > 1 else p.k
             cost = columns * (rows * steps + 8 * p.k)
             if best < 0 or cost < best:
                 best = cost
