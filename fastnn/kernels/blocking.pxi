@@ -295,8 +295,11 @@ cdef inline int64_t columns_before_line(const Product *p) noexcept nogil:
     long as two. 0 where it does not help: of few columns the first ones take too long on their own, and rows of other
     lengths begin elsewhere.
     """
-    cdef const Matrix *x = &p.sum if p.k <= STORING_STEPS else &p.b
-    if p.n < 8 * NR or x.column != 1 or x.row % VL != 0 or p.k > STORING_STEPS and p.m > LOADING_ROWS:
+    cdef bint storing = p.k <= STORING_STEPS
+    cdef const Matrix *x = &p.sum if storing else &p.b
+    if x.column != 1 or x.row % VL != 0 or p.n < (8 * NR if storing else loading_columns):
+        return 0
+    if not storing and p.m > LOADING_ROWS:
         return 0
     return -<int64_t> (<uintptr_t> x.data // sizeof(real)) & (VL - 1)
 

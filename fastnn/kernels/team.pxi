@@ -29,7 +29,7 @@ cdef double MEETING = 400.0           # ... and what it takes until all have hea
 cdef double WAKING = 100e-6           # helpers are woken or started when they have been missed for so many seconds ...
 cdef double RECENT = 1e-3             # ... with no pause longer than this
 cdef double LATE = 500e-6             # a helper is late who is waited for so long, and longer than his work takes: ...
-cdef double WARY = 100.0              # ... for so many times as long, nobody is hired
+cdef double WARY = 20.0               # ... for so many times as long, nobody is hired
 cdef double AT_ONCE = 1e12            # what a crew "saves" that is hired in any case
 
 if os.environ.get("OMP_WAIT_POLICY", "").lower() == "passive":

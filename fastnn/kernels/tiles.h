@@ -47,7 +47,7 @@
 #define STACK_REALS (STACK_VECTORS * VL)
 #define L1_REALS (16384 / (REAL_BITS / 8))      /* half of the smallest first-level cache */
 #define NEAR_REALS (262144 / (REAL_BITS / 8))   /* a block of b up to this size is near: no band reads it from memory */
-#define FAR_REALS (2097152 / (REAL_BITS / 8))    /* a b of more than this comes from afar: from memory, ... */
+#define FAR_REALS (1835008 / (REAL_BITS / 8))    /* a b of more than this comes from afar: from memory, ... */
 #define NEAR_L3_FAR_REALS (12582912 / (REAL_BITS / 8)) /* ... or, on most processors, a third-level cache */
 #define STREAMED_ROWS 64                         /* for up to so many rows it is read along its rows, ... */
 #define STREAMED_STEPS 8                         /* ... so many at a time, ... */
