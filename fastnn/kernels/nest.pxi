@@ -3,6 +3,7 @@
 
 cdef enum:
     NEST_OPERANDS = 4
+    LONG_RUN = 1024   # elements from which on it pays to begin at a cache line
     NEST_CHUNK = 256  # elements copied at a time where an operand's innermost axis is strided: 1 or 2 KB each
 
 # Computes n elements: data[0] is written, the others are read; all contiguous, and data[0] may be one of the others.
@@ -102,6 +103,26 @@ cdef inline void copy_strided(real *target, int64_t target_stride, const real *s
         target[i * target_stride] = source[i * source_stride]
 
 
+cdef inline int64_t before_line(const real *p, int64_t n) noexcept nogil:
+    """How many of n elements come before the first vector that begins where a cache line does; 0 if there are few.
+
+    NumPy's arrays begin 16 bytes into one, and a vector that lies in two lines takes as long as two.
+    """
+    return 0 if n < LONG_RUN else -<int64_t> (<uintptr_t> p // sizeof(real)) & (VL - 1)
+
+
+cdef inline void run_aligned(const Instruction *instruction, Run run, real **data, int n_operands,
+                             int64_t n) noexcept nogil:
+    """`run` on n contiguous elements, stored from a cache line's beginning on where there are many."""
+    cdef int64_t first = before_line(data[0], n)
+    cdef int k
+    if first > 0:
+        run(instruction, data, first)
+        for k in range(n_operands):
+            data[k] += first
+    run(instruction, data, n - first)
+
+
 cdef inline void run_row(const Nest *nest, const Instruction *instruction, Run run, real *const *row, int64_t column,
                          int64_t n) noexcept nogil:
     """n elements of a row, from `column` on; operands that are not contiguous in it go through chunks."""
@@ -116,7 +137,7 @@ cdef inline void run_row(const Nest *nest, const Instruction *instruction, Run r
             data[k] = row[k] + column if stride == 1 else chunk[k]
             if k > 0 and stride != 1 and (stride != 0 or column == start):  # a repeated number is filled in once
                 copy_strided(chunk[k], 1, row[k] + column * stride, stride, length)
-        run(instruction, data, length)
+        run_aligned(instruction, run, data, nest.n_operands, length)
         stride = nest.stride[0][nest.ndim - 1]
         if stride != 1:
             copy_strided(row[0] + column * stride, stride, chunk[0], 1, length)

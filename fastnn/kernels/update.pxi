@@ -163,6 +163,11 @@ cdef void update_run(int rule, const Hyper *h, real *p, real *s, real *t, const 
         update_with(RULE_ADAM, h, p, s, t, g, n)
 
 
+cdef inline real *past(real *p, int64_t n) noexcept nogil:
+    """The place n elements on, if there is one."""
+    return NULL if p == NULL else p + n
+
+
 cdef int update_share(const Instruction *instruction, int rule, const Hyper *h, int thread,
                       int n_threads) noexcept nogil:
     """A thread's elements of p, s and t (operands 0 to 2) with the gradient (operand 3), strided or not."""
@@ -171,7 +176,7 @@ cdef int update_share(const Instruction *instruction, int rule, const Hyper *h, 
     cdef real *place[3]
     cdef const real *source
     cdef const real *g
-    cdef int64_t first, last, n
+    cdef int64_t first, last, n, head
     cdef int i
     share(count(&operand[0]), 64, thread, n_threads, &first, &last)
     while first < last:
@@ -184,7 +189,9 @@ cdef int update_share(const Instruction *instruction, int rule, const Hyper *h, 
                 source = read_span(&operand[i], first, n, buffers[i])
                 place[i] = <real *> source
         g = read_span(&operand[3], first, n, buffers[3])
-        update_run(rule, h, place[0], place[1], place[2], g, n)
+        head = before_line(place[0], n)
+        update_run(rule, h, place[0], place[1], place[2], g, head)
+        update_run(rule, h, place[0] + head, past(place[1], head), past(place[2], head), g + head, n - head)
         for i in range(3):
             if place[i] != NULL:
                 write_span(&operand[i], first, n, place[i])
