@@ -93,6 +93,9 @@ class BuildKernels(build_ext):
         self.parallel = self.parallel or os.cpu_count()
         accepted = [flag for flag in OPTIONAL if self.accepts(flag)]
         for target in self.extensions:
+            if target.name.endswith(".executor"):
+                target.extra_compile_args.append("-pthread")
+                target.extra_link_args.append("-pthread")
             target.extra_compile_args += accepted
             target.depends.append(__file__)  # other flags, other machine code
         if self.openmp_works():

@@ -1,6 +1,5 @@
-/* What the machine can do at most: multiply-adds from registers, a pass over memory, and the
- * clock itself. Compiled at run time with the
- * flags of the instruction-set level under test; the vector type takes that level's width.                          */
+/* What the machine can do at most: multiply-adds from registers, a pass over memory, and the clock itself. Compiled at
+ * run time with the flags of the instruction-set level under test; the vector type takes that level's width.        */
 #include <stdint.h>
 
 #ifdef __AVX512F__
@@ -44,7 +43,7 @@ void triads(float *a, const float *b, const float *c, float s, int64_t n, int64_
 
 /* So many times sixteen additions of whole numbers, each of which waits for the one before: a cycle each. The compiler
  * is kept from adding them up, and no number stands in the instruction, since some processors need no time for that.
- * Beside them go twelve multiply-adds, which have time enough: the clock is to be what it is when vectors are multiplied. */
+ * Beside them go twelve multiply-adds, which have time enough: the clock is to be that of vectors being multiplied.  */
 #define WAIT __asm__ volatile("" : "+r"(sum))
 #define ADD sum += term; WAIT;
 #define ADD_AND(i) MULTIPLY_ADD(i) ADD

@@ -147,6 +147,35 @@ thread.join()
     assert done.stdout == "trained\n", done.stderr
 
 
+@needs_fork
+@needs_openmp
+def test_a_fork_within_a_run_goes_on_in_both_processes() -> None:
+    """A signal's handler may fork between two instructions; in the child there are no helpers any more."""
+    code = """
+import os, signal, sys
+import fastnn, numpy as np
+fastnn.set_num_threads(2)
+def trained(epochs, forking):
+    net = fastnn.Sequential([fastnn.Dense(256, "relu"), fastnn.Dense(3)], input_shape=256, seed=0)
+    trainer, child = fastnn.Trainer(net, "cross_entropy", "sgd"), []
+    x, y = np.random.default_rng(0).standard_normal((512, 256)), np.arange(512) % 3
+    trainer.fit(x, y, batch_size=256)
+    if forking:
+        signal.signal(signal.SIGALRM, lambda *_: child.append(os.fork()))
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
+    trainer.fit(x, y, batch_size=256, epochs=epochs)
+    trainer.fit(x, y, batch_size=256)
+    return b"".join(w.tobytes() for w in net.get_weights()), child
+weights, child = trained(2000, True)
+same = weights == trained(2000, False)[0]
+if child[0] == 0:
+    os._exit(0 if same else 1)
+print(same, os.waitpid(child[0], 0)[1])
+"""
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, timeout=SECONDS)
+    assert done.stdout == "True 0\n", done.stderr
+
+
 def test_a_daemon_thread_does_not_keep_the_process() -> None:
     code = """
 import threading, time

@@ -300,6 +300,42 @@ def test_large_b_is_read_along_its_rows(dtype: str, shape: tuple[int, int, int])
         )
     into = numbers(rng, m, n, dtype=dtype)
     assert_same_bits(run(a, b, into.copy(), accumulate=True), reference.product(a, b, into))
+    c, z = np.empty((m, n), dtype), np.empty((m, n), dtype)
+    run(a, b, c, z=z, bias=bias, epilogue=(FORWARD, code_of("relu", {})), n_threads=2)
+    want = reference.product(a, b, bias)
+    assert_same_bits(z, want)
+    assert_same_bits(c, ops.relu(want))
+
+
+@each_dtype
+def test_a_smaller_product_needs_no_more_scratch(dtype: str) -> None:
+    """A Program's scratch is that of its largest extents."""
+    tiles = kernels.tiles(dtype)
+    for n in (1, tiles["NR"], 300, 640, 5000):
+        needed = [kernels.product_scratch(64, n, k, dtype) for k in range(2 * tiles["KCHAIN"])]
+        assert needed == sorted(needed)
+    for k in (1, 482, 3000):
+        for m, n in ((1, 1), (8, 8), (63, 64), (640, 3)):
+            scratch = kernels.product_scratch(m, n, k, dtype)
+            assert scratch <= kernels.product_scratch(m + 1, n, k, dtype)
+            assert scratch <= kernels.product_scratch(m, n + 1, k, dtype)
+
+
+@each_dtype
+@pytest.mark.parametrize("k", [481, 482, 511])
+def test_scratch_is_enough(dtype: str, k: int) -> None:
+    """Nothing is written behind it, for however few steps."""
+    rng = np.random.default_rng(15)
+    a, b = numbers(rng, k, 500, dtype=dtype), numbers(rng, k, 640, dtype=dtype)
+    scratch = kernels.product_scratch(500, 640, k, dtype)
+    memory = np.full(scratch + 64 + 200_000, 7, np.uint8)
+    start = -memory.ctypes.data % 64
+    c = np.empty((500, 640), dtype)
+    operands = (c, None, a, b, None, None)
+    address = kernels.address("product", dtype)
+    executor.call(address, operands, 2, (1, 0, 0, 0, 0), (), 0.0, 1, memory[start : start + scratch])
+    assert_same_bits(c, reference.product(np.ascontiguousarray(a.T), b))
+    assert (memory[start + scratch :] == 7).all()
 
 
 @each_dtype

@@ -21,9 +21,12 @@ cdef inline int64_t sliver_reals(int64_t n, int64_t k) noexcept nogil:
 
 
 cpdef int64_t product_scratch(int64_t m, int64_t n, int64_t k) noexcept nogil:
-    """Bytes of scratch memory that a thread of an m x n x k product needs, in any layout."""
-    cdef int64_t reals = sliver_reals(max(m, n), k)
-    return (BAND_REALS + reals) * sizeof(real) if reals > STACK_REALS else 0
+    """Bytes of scratch memory that a thread of an m x n x k product needs, in any layout; a smaller one needs no more.
+
+    It holds the slivers of a block, of which there are no more than fit into BLOCK_REALS, whatever k is.
+    """
+    cdef int64_t reals = min((max(m, n) + NR - 1) // NR * NR * chain_length(k), <int64_t> BLOCK_REALS)
+    return (BAND_REALS + reals) * sizeof(real) if reals >= STACK_REALS else 0
 
 
 cdef inline bint packs_b(const Product *p) noexcept nogil:

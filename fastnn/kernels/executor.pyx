@@ -1,7 +1,7 @@
 """Runs instructions: one at a time on arrays (`call`), or a whole Program for many steps (`Executor`).
 
 The kernels themselves live in the level modules and arrive here as addresses. Everything that touches a Python object
-happens before and after a run; inside, no interpreter, no allocation and no lock.
+happens before and after a run; inside, no interpreter, and in a step no allocation and no lock.
 """
 
 from libc.stdint cimport int64_t, uintptr_t
@@ -31,7 +31,6 @@ cdef extern from "openmp.h":
     int omp_get_max_threads() noexcept nogil
     int omp_get_thread_limit() noexcept nogil
     int omp_get_max_active_levels() noexcept nogil
-    int shared_read(const int *word) noexcept nogil
     void shared_write(int *word, int value) noexcept nogil
     int shared_add(int *word, int value) noexcept nogil
     double seconds_now() noexcept nogil
@@ -315,7 +314,7 @@ cdef class Executor:
         cdef double *rows = <double *> cnp.PyArray_DATA(table)
         cdef int64_t *counter = <int64_t *> cnp.PyArray_DATA(done)
         cdef double *seconds = NULL
-        cdef int status = KERNEL_OK
+        cdef int began_in, status = KERNEL_OK
         cdef Plan *plan = &self.plan
         if table.descr.type_num != cnp.NPY_FLOAT64 or table.ndim != 2 or table.shape[1] != plan.n_slots:
             raise ValueError(f"the run table must be float64 with {plan.n_slots} columns")
@@ -332,6 +331,7 @@ cdef class Executor:
         if n_steps == 0:
             return KERNEL_OK
         tell_of_fork()
+        began_in = generation
         self.limit = plan.member_limit = max(1, threads() // shared_add(&running_executors, 1))
         try:
             plan.last_poll = seconds_now()
@@ -347,7 +347,8 @@ cdef class Executor:
             # The handler raised inside `poll` and left its exception set; nothing may run before it is fetched.
             raised = fetch_raised() if status == KERNEL_INTERRUPTED else None
         finally:
-            shared_add(&running_executors, -1)
+            if generation == began_in:  # else a signal's handler has forked: the child counts from 0
+                shared_add(&running_executors, -1)
             for block in self.bound:
                 self.blocks[block] = None
         if raised is not None:

@@ -19,7 +19,7 @@ typedef struct {
 
 typedef struct Instruction Instruction;
 
-/* Called by n_threads threads at once, each with its own number; every thread does its share of the work. Returns
+/* Called for each of n_threads shares of the work, by as many threads at once, or by fewer one after the other. Returns
  * KERNEL_OK or the reason why not. Kernels hold no lock, touch no Python object and never wait for each other.      */
 typedef int (*Kernel)(const Instruction *, int thread, int n_threads);
 

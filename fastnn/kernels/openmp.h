@@ -1,5 +1,5 @@
-/* What OpenMP's settings say about threads, where the compiler has it: OMP_NUM_THREADS, affinity, threadpoolctl and others
- * reach us that way. The threads themselves are our own (crew.h). Without OpenMP there is one. */
+/* What OpenMP's settings say about threads, where the compiler has it: OMP_NUM_THREADS, affinity, threadpoolctl and
+ * others reach us that way. The threads themselves are our own (crew.h). Without OpenMP, runs use one. */
 #ifndef FASTNN_OPENMP_H
 #define FASTNN_OPENMP_H
 
@@ -19,7 +19,6 @@ static int omp_get_max_active_levels(void) { return 1; }
 __attribute__((visibility("default"))) extern const int fastnn_executor;
 const int fastnn_executor = 1;
 
-static int shared_read(const int *word) { return __atomic_load_n(word, __ATOMIC_ACQUIRE); }
 static void shared_write(int *word, int value) { __atomic_store_n(word, value, __ATOMIC_RELEASE); }
 static int shared_add(int *word, int value) { return __atomic_add_fetch(word, value, __ATOMIC_ACQ_REL); }
 

@@ -8,8 +8,24 @@ cdef double WORSENING = 0.5           # a way is believed to have become slower 
 
 
 cdef inline Pace *pace_of(Plan *plan) noexcept nogil:
-    """What is known of steps with as much work as the present one, within a factor of two."""
-    return &plan.paces[min(max(ilogb(plan.work), 0), PACES - 1)]
+    """What is known of steps with as much work as the present one, within a factor of two, and as many threads."""
+    return &plan.paces[0][min(max(ilogb(plan.work), 0), PACES - 1)]
+
+
+cdef inline void recall_paces(Plan *plan) noexcept nogil:
+    """Brings those of the present limit to the front, where two limits take turns (other runs come and go)."""
+    cdef Pace pace
+    cdef int i
+    if plan.paced_limit[0] == plan.member_limit:
+        return
+    for i in range(PACES):
+        pace = plan.paces[0][i]
+        plan.paces[0][i] = plan.paces[1][i]
+        plan.paces[1][i] = pace
+    if plan.paced_limit[1] != plan.member_limit:
+        memset(plan.paces[0], 0, sizeof(plan.paces[0]))
+    plan.paced_limit[1] = plan.paced_limit[0]
+    plan.paced_limit[0] = plan.member_limit
 
 
 cdef inline bint faster_with_help(const Pace *pace) noexcept nogil:
@@ -35,17 +51,15 @@ cdef int run_at_best(Plan *plan, double *table, int64_t n_steps, int64_t *done) 
     """All steps, with helpers or alone, whichever is faster; some of them to find out which.
 
     The first steps of a way say nothing about how fast it is: a helper may have just been woken, and data lie in the
-    caches of those who worked before. They are not measured.
+    caches of those who worked before. They are not measured, unless they take so long that it does not matter.
     """
     cdef int64_t n
     cdef int status, limit = plan.member_limit
-    cdef double began, work
+    cdef double began, work, seconds
     cdef Pace *pace
     cdef bint helped, on_trial, cold
     cdef Crew *crew
-    if plan.paced_limit != limit:
-        memset(plan.paces, 0, sizeof(plan.paces))
-        plan.paced_limit = limit
+    recall_paces(plan)
     while True:
         pace, work, n = pace_of(plan), plan.work, n_steps
         helped, cold = faster_with_help(pace), False
@@ -59,6 +73,7 @@ cdef int run_at_best(Plan *plan, double *table, int64_t n_steps, int64_t *done) 
         cold = cold or helped != plan.was_helped
         if cold:
             n = min(n, steps_in(WAKING, pace, helped, work))
+        plan.worked = 0.0
         began = seconds_now()
         if helped:
             status = run_with_crew(plan, crew, table, n, done)
@@ -70,13 +85,14 @@ cdef int run_at_best(Plan *plan, double *table, int64_t n_steps, int64_t *done) 
             plan.member_limit = limit
         if status != KERNEL_OK:
             return status
+        seconds = seconds_now() - began
         plan.was_helped = helped
-        if not cold:
-            learn_pace(pace, helped, seconds_now() - began, n * work)
+        if not cold or seconds > TRIAL:
+            learn_pace(pace, helped, seconds, plan.worked)
             if on_trial:
                 pace.since = 0.0
         n_steps -= n
         if n_steps == 0:
             return KERNEL_OK
         table += n * plan.n_slots
-        choose_teams(plan)
+        bind_extents(plan, table)

@@ -44,9 +44,10 @@ cdef struct Plan:
     int member_limit           # threads this run uses at most
     double last_poll
     double work                # of a whole step, at the extents bound now
+    double worked              # of the steps that were begun since somebody set it to 0
     bint short_steps           # it is so little that one look for signals a step is enough
-    Pace paces[PACES]          # with as many threads as paced_limit
-    int paced_limit
+    Pace paces[2][PACES]       # with as many threads as were allowed of late, and before that
+    int paced_limit[2]
     bint was_helped            # the last steps that were run
 
 
@@ -173,6 +174,7 @@ cdef inline void begin_step(Plan *plan, const double *row) noexcept nogil:
     if not same_extents(plan, row):
         bind_extents(plan, row)
         prepare_instructions(plan)
+    plan.worked += plan.work
     memcpy(plan.row, row, plan.n_slots * sizeof(double))
 
 

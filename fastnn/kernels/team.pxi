@@ -10,6 +10,7 @@ cdef extern from "crew.h":
     void give_crew_back(Crew *crew) noexcept nogil
     bint is_awake(const Crew *crew, int shares) noexcept nogil
     void start_helpers(Crew *crew, int n) noexcept nogil
+    int helpers_of(const Crew *crew) noexcept nogil
     double run_job(Crew *crew, Work work, void *context, int64_t part, int shares) noexcept nogil
     void forget_helpers() noexcept nogil
 
@@ -30,6 +31,7 @@ cdef double WAKING = 100e-6           # helpers are woken or started when they h
 cdef double RECENT = 1e-3             # ... with no pause longer than this
 cdef double LATE = 500e-6             # a helper is late who is waited for so long, and longer than his work takes: ...
 cdef double WARY = 20.0               # ... for so many times as long, nobody is hired
+cdef double REFUSED = 1.0             # seconds for which nobody is hired where no more threads could be started
 cdef double AT_ONCE = 1e12            # what a crew "saves" that is hired in any case
 
 if os.environ.get("OMP_WAIT_POLICY", "").lower() == "passive":
@@ -56,7 +58,7 @@ cdef Crew *hire(int team, double work, double saved, bint *asleep) noexcept nogi
     Helpers who are awake cost nothing. To wake them takes the foreman some microseconds, and they come when as much as
     WAKING has gone by: it is done for one large piece of work, or for several shortly after one another.
     """
-    global missed, recent_until
+    global missed, recent_until, alone_until
     cdef double now
     cdef Crew *crew
     if alone_until != 0.0 and saved != AT_ONCE and seconds_now() < alone_until:
@@ -76,6 +78,10 @@ cdef Crew *hire(int team, double work, double saved, bint *asleep) noexcept nogi
             return NULL
         mark_threads_used()
         start_helpers(crew, team - 1)
+        if helpers_of(crew) < team - 1 and saved != AT_ONCE:  # the system gives no more threads
+            alone_until = now + REFUSED
+            give_crew_back(crew)
+            return NULL
     missed = 0.0
     return crew
 

@@ -1,8 +1,8 @@
 /* Every number that depends on the instruction-set level: vector width and the shape of the product's tiles.
  *
  * LEVEL is 4, 3 or 2 (x86-64-v4, -v3, -v2) or 0 (the portable build); REAL_BITS is 32 or 64. Both come from the
- * compiler's command line. Nothing else in the kernels may depend on the level. Where processors of one level differ,
- * two numbers stand here, and tuning.pxi chooses.                                                                  */
+ * compiler's command line. Nothing else in the kernels depends on the level. Where processors of one level differ, two
+ * numbers stand here, and tuning.pxi chooses.                                                                      */
 #ifndef FASTNN_TILES_H
 #define FASTNN_TILES_H
 
@@ -47,8 +47,8 @@
 #define STACK_REALS (STACK_VECTORS * VL)
 #define L1_REALS (16384 / (REAL_BITS / 8))      /* half of the smallest first-level cache */
 #define NEAR_REALS (262144 / (REAL_BITS / 8))   /* a block of b up to this size is near: no band reads it from memory */
-#define FAR_REALS (1835008 / (REAL_BITS / 8))    /* a b of more than this comes from afar: from memory, ... */
-#define NEAR_L3_FAR_REALS (12582912 / (REAL_BITS / 8)) /* ... or, on most processors, a third-level cache */
+#define FAR_REALS (1835008 / (REAL_BITS / 8))    /* a b of more than this comes from afar, ... */
+#define NEAR_L3_FAR_REALS (12582912 / (REAL_BITS / 8)) /* ... or than this, where few cores share their third-level cache */
 #define STREAMED_ROWS 64                         /* for up to so many rows it is read along its rows, ... */
 #define STREAMED_STEPS 8                         /* ... so many at a time, ... */
 #define SHARED_STEPS 32                          /* ... or so many where several bands use them, ... */
@@ -58,8 +58,10 @@
 #define STORING_STEPS 32                         /* ... and up to so many steps, storing c */
 #define PACKING_ROWS (8 * MR)                   /* b is packed where this many rows use a block ... */
 #define PACKING_REALS (65536 / (REAL_BITS / 8)) /* ... of more than this */
-#define HALVED_MR (MR / 2)  /* rows of a tile where b is near and vectors go through in two halves: stores come in ... */
-#define HALVED_PACKING_REALS (262144 / (REAL_BITS / 8)) /* ... shorter bursts, and such tiles need no packed b so soon */
+/* Where vectors go through in two halves, tiles have fewer rows if b is near: stores come in shorter bursts. Such tiles
+ * need no packed b so soon.                                                                                        */
+#define HALVED_MR (MR / 2)
+#define HALVED_PACKING_REALS (262144 / (REAL_BITS / 8))
 #define BAND_STEP ((MR + VL - 1) / VL * VL)    /* from one step of a copied band of a to the next ... */
 #define BAND_ROW (KCHAIN + VL)                 /* ... or from one row to the next: no two share a set of the cache */
 #define BAND_REALS (MR * BAND_ROW > KCHAIN * BAND_STEP ? MR * BAND_ROW : KCHAIN * BAND_STEP)

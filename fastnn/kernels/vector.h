@@ -72,7 +72,7 @@ typedef real vf_unaligned __attribute__((vector_size(VBYTES), aligned(REAL_BITS 
 VINLINE vf vload(const real *p) { return (vf)*(const vf_unaligned *)p; }
 VINLINE void vprefetch(const real *p) { __builtin_prefetch(p); }
 VINLINE void vprefetch_near(const real *p) { __builtin_prefetch(p, 0, 2); } /* into the second-level cache */
-/* From here on, the compiler does not know that p was made from another pointer, and keeps it in a register of its own. */
+/* From here on, the compiler does not know what p was made from, and keeps it in a register of its own. */
 #define forget_origin(p) __asm__("" : "+r"(p))
 VINLINE void vstore(real *p, vf x) { *(vf_unaligned *)p = x; }
 VINLINE vf vsplat(real x) { return x - (vf){0}; } /* x - 0 is x for every x, -0 included */
@@ -88,7 +88,8 @@ VINLINE vf vselect(vi mask, vf a, vf b) { return V(blendv)(b, a, (vf)mask); }
 VINLINE vf vselect(vi mask, vf a, vf b) { return (vf)((mask & (vi)a) | (~mask & (vi)b)); }
 #endif
 VINLINE vf vabs(vf x) { return (vf)((vi)x & ~(vi)vsplat((real)-0.0)); }
-VINLINE vf vnormal(vf x) { return vselect(vless(vabs(x), vsplat(REAL_MIN)), vsplat(0), x); } /* 0 for denormal numbers */
+/* 0 for denormal numbers. */
+VINLINE vf vnormal(vf x) { return vselect(vless(vabs(x), vsplat(REAL_MIN)), vsplat(0), x); }
 VINLINE vf vcopysign(vf x, vf sign) { return (vf)((vi)vabs(x) | ((vi)sign & (vi)vsplat((real)-0.0))); }
 /* a > b ? a : b, so the second where either is NaN: write vmax(constant, x) to let NaN through. */
 #if LEVEL >= 2
