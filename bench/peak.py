@@ -194,8 +194,8 @@ def _units() -> tuple[int, int] | None:
         family, model = int(facts["cpu family"]), int(facts["model"])
     except (OSError, KeyError, ValueError):
         return None
-    if facts["vendor_id"] == "GenuineIntel" and "amx_tile" in facts.get("flags", "").split():  # a server since Sapphire Rapids, whatever a hypervisor calls it
-        return 2, 512
+    if facts["vendor_id"] == "GenuineIntel" and "amx_tile" in facts.get("flags", "").split():
+        return 2, 512  # a server since Sapphire Rapids, whatever model a hypervisor calls it
     known = [row[1:3] for row in UNITS.get((facts["vendor_id"], family), []) if model >= row[0]]
     return known[-1] if known and known[-1] != (0, 0) else None
 
