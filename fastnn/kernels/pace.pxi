@@ -1,7 +1,7 @@
 # Whether helpers pay, found out by trying: what it costs to bring data from one core to another, and whether other
 # programs use the processors, no estimate knows. No bit depends on it.
 
-cdef double TRIAL = 1e-3              # seconds of steps that are enough to see how fast one way is
+cdef double TRIAL = 1e-3              # seconds of steps that are enough to see how fast one way is: the best time counts
 cdef double TRIALS_SHARE = 0.01       # of the time goes into looking whether the slower way has become the faster one
 cdef double WORTH = 0.97              # helpers have to make it this much faster: they cost processor time
 cdef double WORSENING = 0.5           # a way is believed to have become slower by half in as much time as a trial takes
@@ -29,9 +29,9 @@ cdef inline void recall_paces(Plan *plan) noexcept nogil:
 
 
 cdef inline bint faster_with_help(const Pace *pace) noexcept nogil:
-    """Not known counts as faster: it is tried, with helpers first."""
-    if pace.seconds[0] == 0.0 or pace.seconds[1] == 0.0:
-        return pace.seconds[1] == 0.0
+    """What has not been tried enough counts as faster, with helpers first."""
+    if pace.tried[0] < TRIAL or pace.tried[1] < TRIAL:
+        return pace.tried[1] < TRIAL
     return pace.seconds[1] < WORTH * pace.seconds[0]
 
 
@@ -39,6 +39,7 @@ cdef inline void learn_pace(Pace *pace, bint helped, double seconds, double work
     """Takes note of how long some work took: a better time counts at once, a worse one by how long it was so."""
     cdef double found = seconds / work, known = pace.seconds[helped]
     pace.seconds[helped] = found if known == 0.0 else min(found, known * (1.0 + WORSENING * min(1.0, seconds / TRIAL)))
+    pace.tried[helped] += seconds
     pace.since += seconds
 
 
@@ -63,9 +64,10 @@ cdef int run_at_best(Plan *plan, double *table, int64_t n_steps, int64_t *done) 
     while True:
         pace, work, n = pace_of(plan), plan.work, n_steps
         helped, cold = faster_with_help(pace), False
-        on_trial = pace.seconds[0] == 0.0 or pace.seconds[1] == 0.0
+        on_trial = pace.tried[0] < TRIAL or pace.tried[1] < TRIAL
         if not on_trial and pace.since * TRIALS_SHARE > max(TRIAL, pace.seconds[not helped] * work):
             on_trial, helped = True, not helped
+            pace.tried[helped] = pace.since = 0.0
         if on_trial:
             n = min(n, steps_in(TRIAL, pace, helped, work))
         crew = hire_for(plan, n, False, &cold) if helped else NULL
@@ -89,8 +91,6 @@ cdef int run_at_best(Plan *plan, double *table, int64_t n_steps, int64_t *done) 
         plan.was_helped = helped
         if not cold or seconds > TRIAL:
             learn_pace(pace, helped, seconds, plan.worked)
-            if on_trial:
-                pace.since = 0.0
         n_steps -= n
         if n_steps == 0:
             return KERNEL_OK

@@ -16,10 +16,10 @@ cdef struct Cost:
 
 
 cdef struct Pace:
-    # Of steps with about as much work: seconds for each nanosecond of estimated work, by the way they are done. 0: not
-    # known yet. See pace.pxi.
-    double seconds[2]          # alone, with helpers
-    double since               # seconds that were spent since both ways were last compared
+    # Of steps with about as much work, by the way they are done: alone, with helpers. See pace.pxi.
+    double seconds[2]          # for each nanosecond of estimated work
+    double tried[2]            # seconds that went into finding that out, the last time that it was asked
+    double since               # seconds that were spent since then
 
 
 cdef enum: PACES = 48          # by powers of two of work
