@@ -1,7 +1,8 @@
 # Whether helpers pay, found out by trying: what it costs to bring data from one core to another, and whether other
 # programs use the processors, no estimate knows. No bit depends on it.
 
-cdef double TRIAL = 1e-3              # seconds of steps that are enough to see how fast one way is: the best time counts
+cdef double TRIAL = 1e-3              # seconds of steps, in two pieces at least, show how fast a way is: the better counts
+cdef double LONG = 10e-3              # seconds of steps that count, although the first of them are not like the others
 cdef double TRIALS_SHARE = 0.01       # of the time goes into looking whether the slower way has become the faster one
 cdef double WORTH = 0.97              # helpers have to make it this much faster: they cost processor time
 cdef double WORSENING = 0.5           # a way is believed to have become slower by half in as much time as a trial takes
@@ -39,7 +40,7 @@ cdef inline void learn_pace(Pace *pace, bint helped, double seconds, double work
     """Takes note of how long some work took: a better time counts at once, a worse one by how long it was so."""
     cdef double found = seconds / work, known = pace.seconds[helped]
     pace.seconds[helped] = found if known == 0.0 else min(found, known * (1.0 + WORSENING * min(1.0, seconds / TRIAL)))
-    pace.tried[helped] += seconds
+    pace.tried[helped] += min(seconds, 0.5 * TRIAL)
     pace.since += seconds
 
 
@@ -69,7 +70,7 @@ cdef int run_at_best(Plan *plan, double *table, int64_t n_steps, int64_t *done) 
             on_trial, helped = True, not helped
             pace.tried[helped] = pace.since = 0.0
         if on_trial:
-            n = min(n, steps_in(TRIAL, pace, helped, work))
+            n = min(n, steps_in(0.5 * TRIAL, pace, helped, work))
         crew = hire_for(plan, n, False, &cold) if helped else NULL
         helped = crew != NULL
         cold = cold or helped != plan.was_helped
@@ -89,7 +90,7 @@ cdef int run_at_best(Plan *plan, double *table, int64_t n_steps, int64_t *done) 
             return status
         seconds = seconds_now() - began
         plan.was_helped = helped
-        if not cold or seconds > TRIAL:
+        if not cold or seconds > LONG:
             learn_pace(pace, helped, seconds, plan.worked)
         n_steps -= n
         if n_steps == 0:
