@@ -1,7 +1,7 @@
 # Whether helpers pay, found out by trying: what it costs to bring data from one core to another, and whether other
 # programs use the processors, no estimate knows. No bit depends on it.
 
-cdef double TRIAL = 1e-3              # seconds of steps, in two pieces at least, show how fast a way is: the better counts
+cdef double TRIAL = 1e-3              # seconds of steps, in two pieces at least, that show how fast a way is
 cdef double LONG = 10e-3              # seconds of steps that count, although the first of them are not like the others
 cdef double TRIALS_SHARE = 0.01       # of the time goes into looking whether the slower way has become the faster one
 cdef double WORTH = 0.97              # helpers have to make it this much faster: they cost processor time
