@@ -294,9 +294,8 @@ cdef inline bint is_streamed(const Product *p) noexcept nogil:
 cdef inline int64_t columns_before_line(const Product *p) noexcept nogil:
     """How many columns come first, on their own, so that none of the others' vectors lies in two cache lines.
 
-    A product of few rows does little but load b, one of few steps little but store c; a vector in two lines takes as
-    long as two. 0 where it does not help: of few columns the first ones take too long on their own, and rows of other
-    lengths begin elsewhere.
+    A product of few rows does little but load b, one of few steps little but store c. 0 where it does not help: of few
+    columns the first ones take too long on their own, and rows of other lengths begin elsewhere.
     """
     cdef bint storing = p.k <= STORING_STEPS
     cdef const Matrix *x = &p.sum if storing else &p.b
@@ -304,7 +303,7 @@ cdef inline int64_t columns_before_line(const Product *p) noexcept nogil:
         return 0
     if not storing and p.m > LOADING_ROWS:
         return 0
-    return -<int64_t> (<uintptr_t> x.data // sizeof(real)) & (VL - 1)
+    return before_line(x.data)
 
 
 cdef void solve(Product *p, char *scratch) noexcept nogil:

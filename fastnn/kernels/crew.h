@@ -110,8 +110,8 @@ static inline void set_float_mode(uint64_t mode) {
 }
 
 /* One look, for some time, at a word that somebody is about to change; returns whether it is still `value`. Who has
- * waited for `polite` seconds offers the processor: whom he waits for may need it. `mine`: what the waiting thread will
- * write next, or NULL. `since`: when the wait began, 0.0 at first; `waited`: seconds since then.                      */
+ * waited for `polite` seconds offers the processor: whom he waits for may need it. `mine`: what the waiting thread
+ * will write next, or NULL. `since`: when the wait began, 0.0 at first; `waited`: seconds since then.                */
 static int still(const uint64_t *word, uint64_t value, void *mine, double polite, double *since, double *waited) {
     for (int i = 0; i < PAUSES; i++) {
         if (__atomic_load_n(word, __ATOMIC_ACQUIRE) != value) return 0;
@@ -221,9 +221,9 @@ static void *help(void *argument) {
     return NULL;
 }
 
-/* Starts helpers until there are so many; fewer where the system gives no more threads. They leave signals to others,
- * but for those of their own faults.                                                                                 */
-static void start_helpers(Crew *crew, int n) {
+/* Starts helpers until there are so many; returns whether there are, or the system gives no more threads. They leave
+ * signals to others, but for those of their own faults.                                                              */
+static int start_helpers(Crew *crew, int n) {
     sigset_t all, before;
     sigfillset(&all);
     sigdelset(&all, SIGSEGV);
@@ -242,6 +242,7 @@ static void start_helpers(Crew *crew, int n) {
         pthread_detach(own->thread);
     }
     pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return crew->helpers >= n;
 }
 
 /* ----------------------------------------------------------------------------------------------------- foremen */
@@ -263,8 +264,6 @@ static Crew *take_crew(void) {
     while (!__atomic_compare_exchange_n(&crews, &crew->next, crew, 0, __ATOMIC_RELEASE, __ATOMIC_RELAXED)) {}
     return crew;
 }
-
-static int helpers_of(const Crew *crew) { return crew->helpers; }
 
 static void give_crew_back(Crew *crew) { __atomic_store_n(&crew->busy, 0, __ATOMIC_RELEASE); }
 

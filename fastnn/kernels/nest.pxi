@@ -103,18 +103,15 @@ cdef inline void copy_strided(real *target, int64_t target_stride, const real *s
         target[i * target_stride] = source[i * source_stride]
 
 
-cdef inline int64_t before_line(const real *p, int64_t n) noexcept nogil:
-    """How many of n elements come before the first vector that begins where a cache line does; 0 if there are few.
-
-    NumPy's arrays begin 16 bytes into one, and a vector that lies in two lines takes as long as two.
-    """
-    return 0 if n < LONG_RUN else -<int64_t> (<uintptr_t> p // sizeof(real)) & (VL - 1)
+cdef inline int64_t head_of_run(const real *p, int64_t n) noexcept nogil:
+    """How many of n elements come first, on their own, so that the others fill whole lines; 0 if n is small."""
+    return before_line(p) if n >= LONG_RUN else 0
 
 
 cdef inline void run_aligned(const Instruction *instruction, Run run, real **data, int n_operands,
                              int64_t n) noexcept nogil:
     """`run` on n contiguous elements, stored from a cache line's beginning on where there are many."""
-    cdef int64_t first = before_line(data[0], n)
+    cdef int64_t first = head_of_run(data[0], n)
     cdef int k
     if first > 0:
         run(instruction, data, first)

@@ -177,6 +177,14 @@ cdef inline void merge(Operand *view, const Operand *operand) noexcept nogil:
         add_axis(view, operand.shape[axis], operand.stride[axis])
 
 
+cdef inline int64_t before_line(const real *p) noexcept nogil:
+    """How many elements come before the first vector that begins where a cache line does.
+
+    NumPy's arrays begin 16 bytes into one, and a vector that lies in two lines takes as long as two.
+    """
+    return -<int64_t> (<uintptr_t> p // sizeof(real)) & (VL - 1)
+
+
 cdef inline vf load_up_to(const real *p, int64_t n, vf fill) noexcept nogil:
     """n elements, a filling behind them if they are fewer than a vector."""
     return vload(p) if n >= VL else vselect(vleading(n), vload_part(p, n), fill)

@@ -9,8 +9,7 @@ cdef extern from "crew.h":
     Crew *take_crew() noexcept nogil
     void give_crew_back(Crew *crew) noexcept nogil
     bint is_awake(const Crew *crew, int shares) noexcept nogil
-    void start_helpers(Crew *crew, int n) noexcept nogil
-    int helpers_of(const Crew *crew) noexcept nogil
+    bint start_helpers(Crew *crew, int n) noexcept nogil
     double run_job(Crew *crew, Work work, void *context, int64_t part, int shares) noexcept nogil
     void forget_helpers() noexcept nogil
 
@@ -77,8 +76,7 @@ cdef Crew *hire(int team, double work, double saved, bint *asleep) noexcept nogi
             give_crew_back(crew)
             return NULL
         mark_threads_used()
-        start_helpers(crew, team - 1)
-        if helpers_of(crew) < team - 1 and saved != AT_ONCE:  # the system gives no more threads
+        if not start_helpers(crew, team - 1) and saved != AT_ONCE:
             alone_until = now + REFUSED
             give_crew_back(crew)
             return NULL

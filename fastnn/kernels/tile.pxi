@@ -30,7 +30,9 @@ cdef inline void tile(int rows, int vectors, bint masked, const Tile *t) noexcep
     Three things are there for the compiler. The loop over tiles: GCC turns small arrays into registers only if the
     loops over them are unrolled early, and early it unrolls only loops within loops. A pointer for every three rows,
     which reaches them as p, p + row and p + 2 row, and steps counted down: the loop over steps then has few enough
-    addresses for the registers. (An address kept in a vector register costs the unit that multiplies.)
+    addresses for the registers. (An address kept in a vector register costs the unit that multiplies.) Half a row's
+    bytes, which times 2 and 4 are what an address may add. And c forgotten after that loop: the compiler would know
+    the rows' places before it, keep all of them, and have the loop's own pointers in memory.
     """
     cdef vf acc[MR][TILE_VECTORS]
     cdef vf b[TILE_VECTORS]

@@ -189,7 +189,7 @@ cdef int update_share(const Instruction *instruction, int rule, const Hyper *h, 
                 source = read_span(&operand[i], first, n, buffers[i])
                 place[i] = <real *> source
         g = read_span(&operand[3], first, n, buffers[3])
-        head = before_line(place[0], n)
+        head = head_of_run(place[0], n)
         update_run(rule, h, place[0], place[1], place[2], g, head)
         update_run(rule, h, place[0] + head, past(place[1], head), past(place[2], head), g + head, n - head)
         for i in range(3):
