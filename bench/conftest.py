@@ -22,6 +22,7 @@ from bench.shapes import FOR_SLOW_PEERS, THREADS, Work
 from bench.tasks import Calls, Training
 from bench.team import Entry, Team
 from bench.timing import timed
+from bench.worker import lifted
 from fastnn import kernels, runtime
 from fastnn.backends.array import array_module
 
@@ -167,7 +168,7 @@ def versions(config: pytest.Config) -> dict[str, str]:
 def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: dict[str, Any]) -> None:
     """Everything that a reader of the JSON needs to know about where it was made.
 
-    fastnn (its config), versions, missing (reasons by peer), profile, load; by number of threads, as text: peak_flops,
+    fastnn (its config), versions, missing (reasons by peer), lifted (settings that peers run without), profile, load; by number of threads, as text: peak_flops,
     bytes_per_second (from memory), l2_bytes_per_second; and of one thread an account of vector width times units times
     clock: clock (Hz), calculated_peak_flops, peak_agrees (within 5 %), calculation (in words).
     """
@@ -178,6 +179,7 @@ def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: di
         "fastnn": runtime.config(),
         "versions": versions(config),
         "missing": {**config.stash[TEAM].missing, **({"fastnn on a GPU": gpu_missing()} if gpu_missing() else {})},
+        "lifted": lifted(),
         "profile": config.getoption("profile"),
         "load": load(),
         "peak_flops": {str(n): Peak(n).rate() for n in counts},

@@ -30,7 +30,18 @@ from bench.timing import Turn, bind, timed
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS",
                     "NUMEXPR_NUM_THREADS", "NUMBA_NUM_THREADS")  # fmt: skip
 
+# What makes a library choose slower code than it would by itself. Such a setting may be there for another program's sake,
+# such as one whose older copy of OpenBLAS does not know the processor; a peer held back by it would prove nothing.
+HOLDING_BACK = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "MKL_CBWR", "MKL_DEBUG_CPU_TYPE", "MKL_ENABLE_INSTRUCTIONS",
+                "BLIS_ARCH_TYPE", "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY", "NUMBA_CPU_NAME",
+                "NUMBA_CPU_FEATURES", "NUMBA_OPT", "NPY_DISABLE_CPU_FEATURES")  # fmt: skip
+
 PR_SET_PDEATHSIG = 1  # of <sys/prctl.h>
+
+
+def lifted() -> list[str]:
+    """Settings of this process's environment that peers run without."""
+    return [name for name in HOLDING_BACK if name in os.environ]
 
 
 class Missing(Exception):
@@ -45,7 +56,8 @@ class Worker:
     """Starts the process and gives it its turns."""
 
     def __init__(self, peer: Peer, python: str, threads: int, clock: str = "time.perf_counter") -> None:
-        settings = {**os.environ, **dict.fromkeys(THREAD_VARIABLES, str(threads))}
+        free = {name: value for name, value in os.environ.items() if name not in HOLDING_BACK}
+        settings = {**free, **dict.fromkeys(THREAD_VARIABLES, str(threads))}
         self.peer = peer
         self._process = subprocess.Popen([python, "-m", "bench.worker", peer.module, str(threads), clock], cwd=ROOT,
                                          env=settings, stdin=subprocess.PIPE, stdout=subprocess.PIPE,

@@ -185,6 +185,7 @@ def document(seed: int = 0, noise: float = 0.02, slower: dict[str, float] | None
                        "openmp": True, "threads": 2, "processors": 2, "quota": 0},
             "versions": {"fastnn": "0.1.0", "numpy": "2.4.6", "torch": "2.13.0"},
             "missing": {"cupy": "not installed", "eigen": "no library in /home/secret-user/env/lib/libeigen.so"},
+            "lifted": ["OPENBLAS_CORETYPE"],
             "peak_flops": {"1": PEAK, "2": 2 * PEAK},
             "bytes_per_second": {"1": BANDWIDTH, "2": 2 * BANDWIDTH},
             "l2_bytes_per_second": {"1": 8 * BANDWIDTH, "2": 16 * BANDWIDTH},

@@ -32,7 +32,7 @@ from bench.shapes import (
 from bench.team import Team
 from bench.timing import Turn
 from bench.training import Epochs, compared
-from bench.worker import Missing, Worker
+from bench.worker import Missing, Worker, lifted
 
 SMALL = ProductShape(33, 17, 40)
 LARGE = ProductShape(512, 512, 512)  # more than harness.THREADED_FLOPS
@@ -89,6 +89,16 @@ def plant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 # ------------------------------------------------------------------------------------------ planted faults
+
+
+def test_a_setting_that_would_hold_a_peer_back_is_lifted(plant: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENBLAS_CORETYPE", "Prescott")  # kernels of 2004
+    monkeypatch.setenv("OPENBLAS_MAIN_FREE", "1")  # what chooses no kernel stays
+    team = plant(
+        "import os\nassert 'OPENBLAS_CORETYPE' not in os.environ and 'OPENBLAS_MAIN_FREE' in os.environ\n" + HONEST
+    )
+    assert [entry.name for entry in enter_product(team, SMALL)] == ["planted"]
+    assert "OPENBLAS_CORETYPE" in lifted()
 
 
 def enter_product(team: Team, shape: ProductShape, threads: int = 1) -> list[Any]:

@@ -171,6 +171,10 @@ def test_missing_peers_are_named_with_their_reason(folder: Path) -> None:
     assert "cupy (not installed); eigen (no library in libeigen.so)" in text
 
 
+def test_settings_that_peers_ran_without_are_named(folder: Path) -> None:
+    assert "peers ran without OPENBLAS_CORETYPE, set here" in (folder / "REPORT.md").read_text()
+
+
 def test_nothing_tells_whose_machine_it_was(folder: Path) -> None:
     real = [name for name in (platform.node(), getpass.getuser()) if len(name) > 4]  # a short one is part of words
     for path in folder.iterdir():

@@ -153,6 +153,7 @@ class Row:
 class Machine:
     """Where the run took place: processor, software, and its own limits as measured in the run.
 
+    `lifted` names settings of the environment that peers ran without, since they would have held them back.
     `calculation` says in words how the measured peak compares with a calculated one, `peak_agrees` whether it is the
     same.
     """
@@ -165,6 +166,7 @@ class Machine:
     processors: int | None
     versions: Mapping[str, str]
     missing: Mapping[str, str]
+    lifted: tuple[str, ...]
     profile: str
     peaks: Mapping[int, float]
     bandwidths: Mapping[int, float]
@@ -328,6 +330,7 @@ def _machine(facts: Mapping[str, Any]) -> Machine:
         processors=config.get("processors"),
         versions=facts.get("versions") or {},
         missing=facts.get("missing") or {},
+        lifted=tuple(facts.get("lifted") or ()),
         profile=facts.get("profile") or "",
         peaks=_by_threads(facts.get("peak_flops")),
         bandwidths=_by_threads(facts.get("bytes_per_second")),

@@ -52,6 +52,7 @@ def environment(run: Run) -> Table:
         "system": f"{machine.platform}, Python {machine.python}",
         "versions": ", ".join(f"{name} {number}" for name, number in machine.versions.items()),
         "missing": "; ".join(f"{name} ({reason})" for name, reason in missing(run).items()) or "nobody",
+        "lifted": f"peers ran without {', '.join(machine.lifted)}, set here" if machine.lifted else "",
         "load": _loads(run),
         "waited": _waits(run),
         "date": run.date,
