@@ -168,9 +168,10 @@ def versions(config: pytest.Config) -> dict[str, str]:
 def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: dict[str, Any]) -> None:
     """Everything that a reader of the JSON needs to know about where it was made.
 
-    fastnn (its config), versions, missing (reasons by peer), lifted (settings that peers run without), profile, load; by number of threads, as text: peak_flops,
-    bytes_per_second (from memory), l2_bytes_per_second; and of one thread an account of vector width times units times
-    clock: clock (Hz), calculated_peak_flops, peak_agrees (within 5 %), calculation (in words).
+    fastnn (its config), versions, missing (reasons by peer), lifted (settings that peers run without), profile, load;
+    by number of threads, as text: peak_flops, bytes_per_second (from memory), l2_bytes_per_second; and of one thread an
+    account of vector width times units times clock: clock (Hz), calculated_peak_flops, peak_agrees (within 5 %),
+    calculation (in words).
     """
     counts = sorted({n for n in THREADS if n <= processors()} | {processors()})
     machine_info.pop("node", None)  # the host's name is nobody's business

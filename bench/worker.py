@@ -30,8 +30,8 @@ from bench.timing import Turn, bind, timed
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS",
                     "NUMEXPR_NUM_THREADS", "NUMBA_NUM_THREADS")  # fmt: skip
 
-# What makes a library choose slower code than it would by itself. Such a setting may be there for another program's sake,
-# such as one whose older copy of OpenBLAS does not know the processor; a peer held back by it would prove nothing.
+# What makes a library choose slower code than it would by itself. Such a setting may be there for another program's
+# sake, such as one whose older copy of OpenBLAS does not know the processor; a peer held back by it proves nothing.
 HOLDING_BACK = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "MKL_CBWR", "MKL_DEBUG_CPU_TYPE", "MKL_ENABLE_INSTRUCTIONS",
                 "BLIS_ARCH_TYPE", "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY", "NUMBA_CPU_NAME",
                 "NUMBA_CPU_FEATURES", "NUMBA_OPT", "NPY_DISABLE_CPU_FEATURES")  # fmt: skip
