@@ -19,7 +19,7 @@ from bench.harness import Contestant, limited, load, processors, words
 from bench.ledger import Ledger
 from bench.peak import DevicePeak, Peak, bandwidth, calculation
 from bench.shapes import FOR_SLOW_PEERS, THREADS, Work
-from bench.tasks import Calls, Training
+from bench.tasks import Calls, Training, timed_turn
 from bench.team import Entry, Team
 from bench.timing import timed
 from bench.worker import lifted
@@ -138,7 +138,7 @@ def race(pytestconfig: pytest.Config, benchmark: Any, threads: int, clock: Calla
     def run(work: Work, task: Calls | Training, entries: Sequence[Entry], device: DevicePeak | None = None) -> None:
         benchmark.group = f"{work.suite}, {words(threads)}"
         peak = device or Peak(threads)
-        mine = Contestant("fastnn", partial(timed, task.turn, clock), task.units)
+        mine = Contestant("fastnn", partial(timed_turn, task, clock), task.units)
         roof = Contestant("peak", partial(timed, peak.run, clock), peak.flops)
         calm = harness.Calm(roof, pytestconfig.stash[BEST_ROOFS])
         others = [entry.contestant for entry in entries]

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.memory import placed
+
 Array = NDArray[Any]
 
 
@@ -67,7 +69,7 @@ class ProductShape:
         rng = np.random.default_rng(0)
         a = rng.standard_normal((self.k, self.m) if self.transpose_a else (self.m, self.k), dtype=np.float32)
         b = rng.standard_normal((self.n, self.k) if self.transpose_b else (self.k, self.n), dtype=np.float32)
-        return a.astype(self.dtype, copy=False), b.astype(self.dtype, copy=False)
+        return placed(a.astype(self.dtype, copy=False)), placed(b.astype(self.dtype, copy=False))
 
     def work(self, suite: str, series: dict[str, Any] | None = None) -> Work:
         """What is timed."""
@@ -172,7 +174,8 @@ class ElementwiseShape:
     def operands(self) -> list[Array]:
         """Its inputs: x; dy and what the slope is taken of; logits and labels; gradient, parameter and states."""
         if self.update:
-            return [self._numbers(i) for i in range(2)] + [np.abs(self._numbers(i + 2)) for i in range(self.n_states)]
+            states = [placed(np.abs(self._numbers(i + 2))) for i in range(self.n_states)]
+            return [self._numbers(0), self._numbers(1), *states]
         if self.operation == "cross_entropy":
             labels = np.random.default_rng(1).integers(0, CLASSES, self.elements // CLASSES)
             return [self._numbers(0).reshape(-1, CLASSES), labels]
@@ -193,7 +196,7 @@ class ElementwiseShape:
     def _numbers(self, number: int) -> Array:
         """Normally distributed; long arrays repeat a shorter one, of a length that fits no vector."""
         rng = np.random.default_rng(number)
-        return np.resize(rng.standard_normal(min(self.elements, 100_003), dtype=np.float32), self.elements)
+        return placed(np.resize(rng.standard_normal(min(self.elements, 100_003), dtype=np.float32), self.elements))
 
     def work(self) -> Work:
         """What is timed: each operand is read once, each result written once."""

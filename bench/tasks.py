@@ -1,8 +1,8 @@
 """What a contestant does in a race, the same for everybody: it gets ready, shows its result, and takes turns.
 
 A task has `result`, to be compared with the others' before any time counts; `turn()`, which does `units` products,
-steps, ... ; and `close()`, which sees to it that nothing went wrong meanwhile. How many units a turn has, each
-contestant finds out for itself: about as many as take TURN_SECONDS.
+steps, ... ; `warm_up()`, a small part of that, before each turn; and `close()`, which sees to it that nothing went
+wrong meanwhile. How many units a turn has, each contestant finds out for itself: about as many as take TURN_SECONDS.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.shapes import ElementwiseShape, NetworkShape, ProductShape, training_data
+from bench.timing import Turn, timed
 
 TURN_SECONDS = 0.003
+WARMING = 8  # an eighth of a turn's units warms up for it
 SAMPLE = 1 << 20  # of a result with more elements only some are compared
 SAMPLE_STEP = 97  # every so many of them: no power of two, so that all lanes and places in a tile are among them
 
@@ -28,6 +30,11 @@ class Calls:
         self._run = run
         self.result: Any = keep(run(1))
         self.units = calibrated(run)
+
+    def warm_up(self) -> None:
+        """A few calls."""
+        if self.units > 1:
+            self._run(warming(self.units))
 
     def turn(self) -> None:
         """As many calls as take some milliseconds."""
@@ -73,8 +80,15 @@ class Training:
         loss = self._training.train(order)
         self.result: Any = (loss, self._training.weights())
         self._rng = np.random.default_rng(0)
-        self.units = getattr(self._training, "steps_at_once", None) or calibrated(self._steps, shape.steps)
+        at_once = getattr(self._training, "steps_at_once", None)
+        self.units = at_once or calibrated(self._steps, shape.steps)
+        self._warming = at_once or warming(self.units)
         self._steps(self.units)  # who compiles for a number of steps has done so now
+
+    def warm_up(self) -> None:
+        """A few steps."""
+        if self.units > 1:
+            self._steps(self._warming)
 
     def turn(self) -> None:
         """The next steps."""
@@ -104,6 +118,21 @@ TASKS: dict[str, type[Calls | Training]] = {
     "inference": Inference,
     "training": Training,
 }
+
+
+def timed_turn(task: Any, clock: Callable[[], float]) -> Turn:
+    """A turn, timed from where the task is at work.
+
+    Before it another contestant had the processors: caches are full of its data, and threads asleep. What that costs
+    says more about how long a turn is than about anybody's speed.
+    """
+    task.warm_up()
+    return timed(task.turn, clock)
+
+
+def warming(units: int) -> int:
+    """How many of a turn's units are done before it."""
+    return max(1, units // WARMING)
 
 
 def offered(peer: Any, what: str) -> Any:

@@ -11,7 +11,7 @@ from bench import tolerances
 from bench.bars import COMPILED_LOOPS
 from bench.peers import fastnn as ours
 from bench.shapes import NetworkShape, training_data
-from bench.tasks import Training, calibrated
+from bench.tasks import Training, calibrated, warming
 
 EPOCH_SECONDS = 0.015  # what `fit` does once an epoch is a hundredth of that
 
@@ -25,6 +25,11 @@ class Epochs:
         loss = self._training.fit(len(self.order))
         self.result = (loss, self._training.weights())
         self.units = calibrated(self._training.fit, shape.steps, EPOCH_SECONDS)
+
+    def warm_up(self) -> None:
+        """A short epoch."""
+        if self.units > 1:
+            self._training.fit(warming(self.units))
 
     def turn(self) -> None:
         """An epoch."""

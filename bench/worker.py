@@ -24,7 +24,7 @@ from typing import Any, BinaryIO
 
 from bench import tasks
 from bench.peers import ROOT, Peer
-from bench.timing import Turn, bind, timed
+from bench.timing import Turn, bind
 
 # What libraries read when they are loaded; for those that have no call for it.
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS",
@@ -167,7 +167,7 @@ def serve(module: str, threads: int, clock: Callable[[], float], requests: Binar
                     task = tasks.TASKS[arguments[0]](peer, *arguments[1:])
                     reply("ready", (task.result, task.units))
                 elif what == "turn":
-                    reply("time", timed(task.turn, clock))
+                    reply("time", tasks.timed_turn(task, clock))
                 else:
                     task.close()
                     reply("closed", None)

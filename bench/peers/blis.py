@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 from blis.py import gemm
 from numpy.typing import NDArray
 
+from bench.memory import empty
 from bench.shapes import ProductShape
 
 SERIAL = True
@@ -16,7 +16,7 @@ SERIAL = True
 
 def product(shape: ProductShape, a: NDArray[Any], b: NDArray[Any]) -> Callable[[int], NDArray[Any]]:
     """C = a b, into the same array each time."""
-    c = np.empty((shape.m, shape.n), shape.dtype)
+    c = empty((shape.m, shape.n), shape.dtype)
 
     def run(times: int) -> NDArray[Any]:
         for _ in range(times):

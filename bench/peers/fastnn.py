@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import fastnn as fnn
+from bench.memory import empty
 from bench.peers import repeated
 from bench.shapes import Data, ElementwiseShape, NetworkShape, ProductShape
 from fastnn import backends
@@ -24,7 +25,7 @@ Array = NDArray[Any]
 
 def product(shape: ProductShape, a: Array, b: Array) -> Callable[[int], Array]:
     """C = a b into the same array, each a call from Python."""
-    matmul, c = fnn.ops.matmul, np.empty((shape.m, shape.n), shape.dtype)
+    matmul, c = fnn.ops.matmul, empty((shape.m, shape.n), shape.dtype)
     turn_a, turn_b = shape.transpose_a, shape.transpose_b
 
     def run(times: int) -> Array:
@@ -46,7 +47,7 @@ def program_product(shape: ProductShape, a: Array, b: Array) -> Callable[[int], 
         c = fnn.ops.matmul(*factors, transpose_a=shape.transpose_a, transpose_b=shape.transpose_b)
     backend = backends.get("native")
     runner = backend.prepare(plan(graph, {"c": c}, {c: Place("output:c")}), shape.dtype, {})
-    arrays = {"input:a": a, "input:b": b, "output:c": np.empty((shape.m, shape.n), shape.dtype)}
+    arrays = {"input:a": a, "input:b": b, "output:c": empty((shape.m, shape.n), shape.dtype)}
 
     def run(times: int) -> Array:
         runner.run(np.zeros((times, 0)), arrays)
@@ -88,7 +89,7 @@ def _operation(shape: ElementwiseShape, arrays: list[Array]) -> tuple[Callable[[
                          step=10, **RULES[shape.update])  # fmt: skip
         return update, changed
     if name == "cross_entropy":
-        losses, slopes = np.empty(len(x), x.dtype), np.empty_like(x)
+        losses, slopes = np.empty(len(x), x.dtype), empty(x.shape, x.dtype)
         attributes = {"mean": True, "label_smoothing": 0.0}
         call = partial(dispatch, name, [x, arrays[1], None], [losses, slopes], labels=(1,), **attributes)
         return call, [losses, slopes]
@@ -96,7 +97,7 @@ def _operation(shape: ElementwiseShape, arrays: list[Array]) -> tuple[Callable[[
         axis = {"sum": None, "sum of rows": 1, "sum of columns": 0}[name]
         out = np.empty(x.sum(axis).shape, x.dtype)
         return partial(fnn.ops.sum, x, axis, out=out), [out]
-    out = np.empty_like(x)
+    out = empty(x.shape, x.dtype)
     if name == "dropout":
         return partial(fnn.ops.dropout, x, 0.5, out=out), [out]
     function, _, kind = name.partition(" ")

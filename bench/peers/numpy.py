@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.memory import empty
 from bench.peers.numpy_arrays import FUNCTIONS, ONE, adam, blocks, elementwise
 from bench.shapes import Data, NetworkShape, ProductShape
 
@@ -22,7 +23,7 @@ Array = NDArray[Any]
 
 def product(shape: ProductShape, a: Array, b: Array) -> Callable[[int], Array]:
     """C = a b, into the same array each time."""
-    c = np.empty((shape.m, shape.n), shape.dtype)
+    c = empty((shape.m, shape.n), shape.dtype)
     left, right = a.T if shape.transpose_a else a, b.T if shape.transpose_b else b
 
     def run(times: int) -> Array:

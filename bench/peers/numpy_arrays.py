@@ -17,6 +17,7 @@ try:
 except ImportError:  # NumPy itself has none
     erf = None
 
+from bench.memory import empty
 from bench.peers import repeated
 from bench.shapes import ElementwiseShape
 
@@ -323,7 +324,7 @@ def _operation(shape: ElementwiseShape, arrays: list[Array]) -> tuple[Callable[[
         axis = {"sum": None, "sum of rows": 1, "sum of columns": 0}[name]
         out = np.empty(x.sum(axis).shape, x.dtype)
         return lambda: np.add.reduce(x, axis, None, out), [out]
-    y = np.empty_like(x)
+    y = empty(x.shape, x.dtype)
     if name == "dropout":
         rng, mask = np.random.Generator(np.random.SFC64(0)), np.empty_like(x)
 
