@@ -148,8 +148,9 @@ def race(pytestconfig: pytest.Config, benchmark: Any, threads: int, clock: Calla
         for entry in entries:
             entry.close()
         harness.check_threads([mine, *others], threads, work.flops)
+        handover = None if device else peak.handover()
         write_down({
-            **work.facts(), "threads": threads,
+            **work.facts(), "threads": threads, **({"handover_seconds": handover} if handover else {}),
             "peak_flops": 4 / np.dtype(work.dtype).itemsize / roof.seconds,  # a vector holds half as many float64
             "bytes_per_second": peak.bandwidth(in_cache=bool(work.shape.get("in_cache"))),
             "seconds": {each.name: each.summary() for each in (mine, *others)},

@@ -18,6 +18,7 @@ What a race leaves in the benchmark's `extra_info`; the report is made of nothin
     flops, bytes         of one unit; bytes is the least that has to move: each operand once
     peak_flops           (not with imports) multiply-adds a second, counted as two, of dtype and as many threads
     bytes_per_second     of as many threads: from memory, or from L2 where shape.in_cache
+    handover_seconds     (several threads only) in which a cache line goes to another core and back
     seconds              by contestant, fastnn included, of one unit: best, median, spread = (median - best) / best
     worked               by contestant: how many threads did the work, by their processor time
     missing              by peer: why it did not take part

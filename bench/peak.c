@@ -1,4 +1,5 @@
-/* What the machine can do at most: multiply-adds from registers, a pass over memory, and the clock itself. Compiled at
+/* What the machine can do at most: multiply-adds from registers, a pass over memory, the clock itself, and how soon one
+ * core sees what another has written. Compiled at
  * run time with the flags of the instruction-set level under test; the vector type takes that level's width.        */
 #include <stdint.h>
 
@@ -58,4 +59,14 @@ int64_t dependent_adds(int64_t steps, int64_t term, float factor, float *sink) {
     FOR_EACH_SUM(COLLECT)
     for (int lane = 0; lane < BYTES / 4; lane++) *sink += total[lane];
     return sum;
+}
+
+/* One of two threads between which a cache line goes back and forth so many times; `mine` is 0 for one, 1 for the other,
+ * and the line holds 0 at first.                                                                                    */
+void hand_over(int64_t *line, int64_t times, int64_t mine) {
+    for (int64_t number = mine; number < 2 * times; number += 2) {
+        while (__atomic_load_n(line, __ATOMIC_ACQUIRE) != number) {
+        }
+        __atomic_store_n(line, number + 1, __ATOMIC_RELEASE);
+    }
 }

@@ -1,4 +1,5 @@
-"""The rooflines, measured here and now: multiply-adds a second and bytes a second, on some number of threads.
+"""The rooflines, measured here and now: multiply-adds a second and bytes a second, on some number of threads; and how
+far apart two cores are.
 
 Beside the measured rate of multiply-adds stands one that is calculated: width of the vectors times units times clock,
 the clock being that of a chain of additions.
@@ -32,6 +33,8 @@ FLAGS = {
 STEPS = 1_200_000  # times 12 multiply-adds of vectors: milliseconds, since waking a thread takes a tenth of one
 TRIAD = 16 << 20  # numbers in each of three arrays: 64 MB, more than a cache holds
 ROUNDS = 7
+LINE = 128  # bytes: processors fetch cache lines in pairs
+HANDOVERS = 10_000
 AGREEMENT = 0.05  # measured and calculated peak may be so far apart
 
 # What a processor can do: units for multiply-adds, and the bits of vector that each takes in a cycle, by maker and
@@ -71,6 +74,8 @@ def _library() -> ctypes.CDLL:
     library.multiply_adds.argtypes = [ctypes.c_int64, ctypes.c_float, ctypes.c_float, ctypes.POINTER(ctypes.c_float)]
     library.triads.restype = None
     library.triads.argtypes = [ctypes.c_void_p] * 3 + [ctypes.c_float, ctypes.c_int64, ctypes.c_int64]
+    library.hand_over.restype = None
+    library.hand_over.argtypes = [ctypes.POINTER(ctypes.c_int64), ctypes.c_int64, ctypes.c_int64]
     library.dependent_adds.restype = ctypes.c_int64
     library.dependent_adds.argtypes = [ctypes.c_int64, ctypes.c_int64, ctypes.c_float, ctypes.POINTER(ctypes.c_float)]
     return library
@@ -107,6 +112,24 @@ class Peak:
     def bandwidth(self, *, in_cache: bool = False) -> float:
         """Bytes a second on as many threads; see the function."""
         return bandwidth(self._threads, in_cache=in_cache)
+
+    def handover(self) -> float | None:
+        """Seconds in which a cache line goes to another core and back; None for one thread.
+
+        Machines are often virtual, and their processors move: within minutes it may be one time and five times as long.
+        """
+        if self._threads == 1:
+            return None
+        line = np.zeros(1 + 2 * LINE // 8, np.int64)
+        word = (line.ctypes.data + LINE) // LINE * LINE  # nothing else lies there
+
+        def one(number: int) -> None:
+            _take_core(number)
+            _library().hand_over(ctypes.cast(word, ctypes.POINTER(ctypes.c_int64)), HANDOVERS, number)
+
+        began = time.perf_counter()
+        list(self._pool.map(one, range(2)))
+        return (time.perf_counter() - began) / HANDOVERS
 
     def _on_core(self, number: int) -> int:
         _take_core(number)

@@ -155,7 +155,9 @@ def calibrated(run: Callable[[int], Any], most: int = 1 << 30, seconds: float | 
     times = 1
     while True:
         run(times)  # compiles, where the number of times matters to a compiler
-        spent = min(_seconds(run, times) for _ in range(3))  # another program may have come in between
+        spent = _seconds(run, times)
+        if spent < 2 * wanted:
+            spent = min(spent, *(_seconds(run, times) for _ in range(2)))  # another program may have come in between
         if spent > wanted / 4 or times >= most:
             return max(1, min(most, round(times * wanted / spent)))
         times = min(most, times * 16)

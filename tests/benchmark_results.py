@@ -63,6 +63,7 @@ class Maker:
             "suite": suite, "what": what, "unit": unit, "dtype": "float32", "threads": threads, "level": "v4",
             "versions": {"fastnn": "0.1.0", "numpy": "2.4.6", "torch": "2.13.0"}, "flops": flops, "bytes": traffic,
             **{name: threads * value for name, value in LIMITS.items()}, "load": 0.4, "waited": 0.5, "missing": {},
+            **({"handover_seconds": 90e-9} if threads > 1 else {}),
             "bars": [], "seconds": self.times(what, flops, traffic if flops == 0 else 0.0, threads, calls), **facts,
         }  # fmt: skip
         name = f"test_{suite}[{what}-{threads}]"

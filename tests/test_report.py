@@ -166,6 +166,10 @@ def test_waiting_for_a_busy_machine_is_admitted(document: dict[str, Any], folder
     assert f"{sum(waits):.0f} s in all, until processors were free" in (folder / "REPORT.md").read_text()
 
 
+def test_how_far_apart_cores_were_is_told(folder: Path) -> None:
+    assert "another core and back in 90 to 90 ns, median 90" in (folder / "REPORT.md").read_text()
+
+
 def test_missing_peers_are_named_with_their_reason(folder: Path) -> None:
     text = (folder / "REPORT.md").read_text()
     assert "cupy (not installed); eigen (no library in libeigen.so)" in text

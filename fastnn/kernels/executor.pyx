@@ -37,6 +37,7 @@ cdef extern from "openmp.h":
 
 cdef extern from "<math.h>":
     int ilogb(double x) noexcept nogil
+    double ldexp(double x, int exponent) noexcept nogil
 
 HAS_OPENMP = bool(FASTNN_HAS_OPENMP)
 

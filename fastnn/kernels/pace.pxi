@@ -3,7 +3,8 @@
 
 cdef double TRIAL = 1e-3              # seconds of steps, in two pieces at least, that show how fast a way is
 cdef double LONG = 10e-3              # seconds of steps that count, although the first of them are not like the others
-cdef double TRIALS_SHARE = 0.01       # of the time goes into looking whether the slower way has become the faster one
+cdef double TRIALS_SHARE = 0.01       # of the time goes into looking whether the slower way has become the faster one;
+cdef double EAGERNESS = 0.25          # at first so much, and half as much with each look: one trial may mislead
 cdef double WORTH = 0.97              # helpers have to make it this much faster: they cost processor time
 cdef double WORSENING = 0.5           # a way is believed to have become slower by half in as much time as a trial takes
 
@@ -44,6 +45,12 @@ cdef inline void learn_pace(Pace *pace, bint helped, double seconds, double work
     pace.since += seconds
 
 
+cdef inline bint looks_again(const Pace *pace, double work) noexcept nogil:
+    """Whether it is time to try the slower way."""
+    cdef double slower = pace.seconds[not faster_with_help(pace)] * work
+    return pace.since * max(TRIALS_SHARE, ldexp(EAGERNESS, -pace.looks)) > max(TRIAL, slower)
+
+
 cdef inline int64_t steps_in(double seconds, const Pace *pace, bint helped, double work) noexcept nogil:
     """So many steps take about so many seconds: one at least."""
     return max(<int64_t> 1, <int64_t> (seconds / (max(pace.seconds[helped], 1e-9) * work)))
@@ -66,8 +73,9 @@ cdef int run_at_best(Plan *plan, double *table, int64_t n_steps, int64_t *done) 
         pace, work, n = pace_of(plan), plan.work, n_steps
         helped, cold = faster_with_help(pace), False
         on_trial = pace.tried[0] < TRIAL or pace.tried[1] < TRIAL
-        if not on_trial and pace.since * TRIALS_SHARE > max(TRIAL, pace.seconds[not helped] * work):
+        if not on_trial and looks_again(pace, work):
             on_trial, helped = True, not helped
+            pace.looks = min(pace.looks + 1, 30)
             pace.tried[helped] = pace.since = 0.0
         if on_trial:
             n = min(n, steps_in(0.5 * TRIAL, pace, helped, work))

@@ -20,6 +20,7 @@ cdef struct Pace:
     double seconds[2]          # for each nanosecond of estimated work
     double tried[2]            # seconds that went into finding that out, the last time that it was asked
     double since               # seconds that were spent since then
+    int looks                  # how often the slower way was tried again
 
 
 cdef enum: PACES = 48          # by powers of two of work

@@ -68,6 +68,8 @@ class Row:
         Of one unit: floating-point operations, and the least traffic with memory.
     peak, bandwidth
         Measured in the same run on as many threads: FLOP/s of multiply-adds, and bytes/s of memory.
+    handover
+        Seconds in which a cache line went to another core and back; None on one thread.
     times
         By contestant, fastnn among them.
     missing
@@ -88,6 +90,7 @@ class Row:
     peak: float | None
     bandwidth: float | None
     load: float | None
+    handover: float | None
     waited: float | None
     times: Mapping[str, Times]
     missing: Mapping[str, str]
@@ -302,6 +305,7 @@ def _row(facts: Mapping[str, Any]) -> Row:
         peak=_number(facts.get("peak_flops")),
         bandwidth=_number(facts.get("bytes_per_second")),
         load=_number(facts.get("load")),
+        handover=_number(facts.get("handover_seconds")),
         waited=_number(facts.get("waited")),
         times={name: Times(float(each["best"]), float(each["median"])) for name, each in facts["seconds"].items()},
         missing=dict(facts.get("missing") or {}),

@@ -54,6 +54,7 @@ def environment(run: Run) -> Table:
         "missing": "; ".join(f"{name} ({reason})" for name, reason in missing(run).items()) or "nobody",
         "lifted": f"peers ran without {', '.join(machine.lifted)}, set here" if machine.lifted else "",
         "load": _loads(run),
+        "cores": _handovers(run),
         "waited": _waits(run),
         "date": run.date,
         "commit": run.commit,
@@ -75,6 +76,15 @@ def _loads(run: Run) -> str:
         return ""
     median = loads[len(loads) // 2]
     return f"{loads[0]:.2f} to {loads[-1]:.2f}, median {median:.2f} (processes that ran or waited, means of a minute)"
+
+
+def _handovers(run: Run) -> str:
+    """How far apart cores were: many rows on several threads are as fast as that."""
+    found = sorted(row.handover for row in run.rows if row.handover is not None)
+    if not found:
+        return ""
+    least, median, most = (f"{1e9 * each:.0f}" for each in (found[0], found[len(found) // 2], found[-1]))
+    return f"a cache line goes to another core and back in {least} to {most} ns, median {median}"
 
 
 def _waits(run: Run) -> str:
