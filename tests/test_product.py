@@ -271,9 +271,9 @@ def test_random_shapes(dtype: str) -> None:
 
 
 @each_dtype
-@pytest.mark.parametrize("shape", [(260, 600, 520), (300, 140, 1024)], ids=str)
+@pytest.mark.parametrize("shape", [(260, 600, 520), (300, 140, 1024), (125, 1024, 550)], ids=str)
 def test_packed(dtype: str, shape: tuple[int, int, int]) -> None:
-    """Rows enough to pack b in several blocks, and a where its rows would share a set of the cache."""
+    """Rows enough to pack b in several blocks, and a or b where its rows would share a set of the cache."""
     m, n, k = shape
     rng = np.random.default_rng(14)
     a, b = numbers(rng, m, k, dtype=dtype), numbers(rng, k, n, dtype=dtype)
@@ -282,6 +282,18 @@ def test_packed(dtype: str, shape: tuple[int, int, int]) -> None:
         left, right = (np.array(a.T) if turn[0] else a), (np.array(b.T) if turn[1] else b)
         got = run(left, right, np.full((m, n), np.nan, dtype), turn=turn, n_threads=n_threads)
         assert_same_bits(got, want)
+
+
+@each_dtype
+def test_few_rows_and_a_factor_whose_rows_share_places_in_the_cache(dtype: str) -> None:
+    rng = np.random.default_rng(13)
+    n, k = 1024, 1100
+    a, b, bias = numbers(rng, 5, k, dtype=dtype), numbers(rng, k, n, dtype=dtype), numbers(rng, n, dtype=dtype)
+    want = reference.product(a, b, bias)
+    for m in range(1, 6):
+        for n_threads in (1, 2):
+            got = run(a[:m], b, np.full((m, n), np.nan, dtype), bias=bias, n_threads=n_threads)
+            assert_same_bits(got, want[:m])
 
 
 @each_dtype

@@ -32,7 +32,9 @@ cpdef int64_t product_scratch(int64_t m, int64_t n, int64_t k) noexcept nogil:
 cdef inline bint packs_b(const Product *p) noexcept nogil:
     """Whether b is packed. It must be where the vectors of a row are not contiguous; elsewhere it pays where many rows
     use a block that the tiles do not read fast enough where it lies, or some rows use a b that comes from memory."""
-    if p.b.column != 1 or p.m >= PACKING_ROWS and sliver_reals(p.n, p.k) > packing_reals:
+    if p.b.column != 1:
+        return True
+    if p.m >= PACKING_ROWS and sliver_reals(p.n, p.k) > packing_reals and (shares_sets(p.b.row) or not in_place):
         return True
     return p.m > streamed_rows and p.k * p.n > far_reals
 
@@ -41,7 +43,7 @@ cdef inline bint packs_a(const Product *p) noexcept nogil:
     """Whether bands of a are copied: where many tiles use a band that would share few sets of the cache."""
     if p.n < 4 * NR or sliver_reals(p.n, p.k) <= STACK_REALS:
         return False
-    return p.a.row == 1 or p.a.column == 1 and p.a.row * <int64_t> sizeof(real) % 4096 == 0
+    return p.a.row == 1 or p.a.column == 1 and shares_sets(p.a.row)
 
 
 cdef void buffered_tile(const Product *p, const Tile *tile, int rows, int vectors) noexcept nogil:
@@ -286,8 +288,13 @@ cdef void stream_rows(const Product *p, real *part) noexcept nogil:
 
 
 cdef inline bint is_streamed(const Product *p) noexcept nogil:
-    """Whether rows of b are read one after the other, rather than tiles of columns."""
-    return (p.m <= streamed_rows and p.k * p.n > far_reals and p.b.column == 1 and p.sum.column == 1 and not p.add
+    """Whether rows of b are read one after the other, rather than tiles of columns, whose parts of rows may have to
+    share sets: then it pays as soon as b does not fit into the second-level cache."""
+    cdef int64_t reals = p.k * p.n
+    if not (p.m <= streamed_rows and reals > far_reals
+            or in_place and p.m <= LOADING_ROWS and reals > BLOCK_REALS and shares_sets(p.b.row)):
+        return False
+    return (p.b.column == 1 and p.sum.column == 1 and not p.add
             and (p.start.data == NULL or p.start.column == 1))
 
 
@@ -329,6 +336,8 @@ cdef void solve(Product *p, char *scratch) noexcept nogil:
         slivers = <real *> scratch + BAND_REALS
         if sliver_reals(p.n, p.k) <= STACK_REALS:
             slivers = <real *> stack
+    elif in_place:
+        columns = max(<int64_t> NR, columns // 2 // NR * NR)
     if streamed:
         columns = min(<int64_t> STREAMED_COLUMNS, STREAMED_REALS // p.m // NR * NR)
     width = columns_before_line(p)

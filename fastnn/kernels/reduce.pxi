@@ -168,6 +168,16 @@ cdef inline vf reduce_rows(int kind, const Operand *x, int64_t first, int64_t ro
     return whole(total, lost)
 
 
+cdef inline void add_rows(int kind, int vectors, vf *part, const real *p, int64_t rows, int64_t n) noexcept nogil:
+    """Adds that many vectors of each row; rows begin n elements apart."""
+    cdef int64_t row
+    cdef int v
+    for row in range(rows):
+        for v in range(vectors):
+            part[v] = combine(kind, part[v], vload(p + v * VL))
+        p += n
+
+
 cdef inline void reduce_columns(int kind, int vectors, const Operand *x, int64_t first, int64_t rows, int64_t n,
                                 int64_t width, real divisor, real *result) noexcept nogil:
     """Columns first ... first + width - 1 of `rows` rows of n elements; `vectors`, a literal, are enough for them."""
@@ -177,6 +187,7 @@ cdef inline void reduce_columns(int kind, int vectors, const Operand *x, int64_t
     cdef vf lost[COLUMN_VECTORS]
     cdef const real *p
     cdef int64_t row = 0, end
+    cdef bint plain = width == vectors * VL and is_contiguous(x)
     cdef int v
     for v in range(vectors):
         total[v], lost[v] = nothing(kind), vsplat(0)
@@ -184,6 +195,9 @@ cdef inline void reduce_columns(int kind, int vectors, const Operand *x, int64_t
         end = min(rows, row + ROW_CHUNK)
         for v in range(vectors):
             part[v] = nothing(kind)
+        if plain:
+            add_rows(kind, vectors, part, <const real *> x.data + first + row * n, end - row, n)
+            row = end
         while row < end:
             p = read_span(x, first + row * n, width, buffer)
             for v in range(vectors):
@@ -212,7 +226,6 @@ cdef struct Reduction:
     # The axes of a reduction, put in order: kept[kept], rows[reduced], columns[kept or reduced].
     Operand x, y
     int64_t kept, rows, columns
-    int64_t blocks   # of columns
     bint columns_are_reduced
     real divisor
 
@@ -227,7 +240,6 @@ cdef inline void arrange(Reduction *form, const Operand *x, int64_t mask, int ki
     form.kept = add_axes(&form.x, x, ~mask, trailing)
     form.rows = add_axes(&form.x, x, mask, trailing)
     form.columns = add_axes(&form.x, x, -(<int64_t> 1 << trailing), x.ndim)
-    form.blocks = (form.columns + COLUMN_VECTORS * VL - 1) // (COLUMN_VECTORS * VL)
     form.columns_are_reduced = last
     form.divisor = 1
     if kind == MEAN:
@@ -248,18 +260,26 @@ cdef inline void reduce_block(int kind, const Reduction *form, int64_t first, in
     """Some columns, of which `first` is the first element: at most COLUMN_VECTORS vectors."""
     if width <= VL:
         reduce_columns(kind, 1, &form.x, first, form.rows, form.columns, width, form.divisor, result)
+    elif width <= COLUMN_VECTORS // 2 * VL:
+        reduce_columns(kind, COLUMN_VECTORS // 2, &form.x, first, form.rows, form.columns, width, form.divisor, result)
     else:
         reduce_columns(kind, COLUMN_VECTORS, &form.x, first, form.rows, form.columns, width, form.divisor, result)
 
 
-cdef inline void reduce_to_columns(int kind, const Reduction *form, int64_t first, int64_t last) noexcept nogil:
-    """Blocks of columns first ... last - 1, the last axis being kept."""
+cdef inline void reduce_to_columns(int kind, const Reduction *form, int thread, int n_threads) noexcept nogil:
+    """A thread's blocks of columns, the last axis being kept. Where there are fewer blocks than threads, they are less
+    wide."""
     cdef real buffer[SPAN]
-    cdef int64_t i, outer, column, width, to
+    cdef int64_t first, last, i, outer, column, width, to, block = COLUMN_VECTORS * VL
+    cdef int64_t blocks = (form.columns + block - 1) // block
+    while form.kept * blocks < n_threads and block > VL:
+        block //= 2
+        blocks = (form.columns + block - 1) // block
+    share(form.kept * blocks, 1, thread, n_threads, &first, &last)
     for i in range(first, last):
-        outer = i // form.blocks
-        column = (i - outer * form.blocks) * COLUMN_VECTORS * VL
-        width = min(form.columns - column, COLUMN_VECTORS * VL)
+        outer = i // blocks
+        column = (i - outer * blocks) * block
+        width = min(form.columns - column, block)
         to = outer * form.columns + column
         reduce_block(kind, form, outer * form.rows * form.columns + column, width, span_target(&form.y, to, buffer))
         write_span(&form.y, to, width, buffer)
@@ -271,8 +291,7 @@ cdef inline void reduce_kind(int kind, const Reduction *form, int thread, int n_
         share(form.kept, 1, thread, n_threads, &first, &last)
         reduce_to_numbers(kind, form, first, last)
     else:
-        share(form.kept * form.blocks, 1, thread, n_threads, &first, &last)
-        reduce_to_columns(kind, form, first, last)
+        reduce_to_columns(kind, form, thread, n_threads)
 
 
 cdef inline void read_reduction(const Instruction *instruction, Reduction *form) noexcept nogil:

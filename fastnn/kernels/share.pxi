@@ -185,6 +185,11 @@ cdef inline int64_t before_line(const real *p) noexcept nogil:
     return -<int64_t> (<uintptr_t> p // sizeof(real)) & (VL - 1)
 
 
+cdef inline bint shares_sets(int64_t stride) noexcept nogil:
+    """Whether runs of numbers that lie so far apart have to share few places (sets) in the caches."""
+    return stride * <int64_t> sizeof(real) % 4096 == 0
+
+
 cdef inline vf load_up_to(const real *p, int64_t n, vf fill) noexcept nogil:
     """n elements, a filling behind them if they are fewer than a vector."""
     return vload(p) if n >= VL else vselect(vleading(n), vload_part(p, n), fill)

@@ -58,6 +58,9 @@
 #define STORING_STEPS 32                         /* ... and up to so many steps, storing c */
 #define PACKING_ROWS (8 * MR)                   /* b is packed where this many rows use a block ... */
 #define PACKING_REALS (65536 / (REAL_BITS / 8)) /* ... of more than this */
+/* With whole vectors and a near third-level cache tiles read b as fast where it lies, in blocks of half the size, unless
+ * its rows share sets of the caches. (A packed block pushes the band of a out of the first-level cache, rows of b just
+ * some sets of it.) Up to LOADING_ROWS rows then read a b beyond the second-level cache along its rows.             */
 /* Where vectors go through in two halves, tiles have fewer rows if b is near: stores come in shorter bursts. Such tiles
  * need no packed b so soon.                                                                                        */
 #define HALVED_MR (MR / 2)

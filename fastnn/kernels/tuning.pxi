@@ -1,10 +1,11 @@
-# What products choose by the processor, and not by its level alone; both choices and their reasons stand in tiles.h.
-# They say which element is computed when, and from which copy of its operands: no result depends on them.
+# What products choose by the processor, and not by its level alone; sizes and reasons stand in tiles.h. They say which
+# element is computed when, and from which copy of its operands: no result depends on them.
 from fastnn.kernels import cpu
 
 cdef bint halved = LEVEL == 4 and cpu.halves_vectors()
+cdef bint in_place = LEVEL == 4 and cpu.has_near_l3() and not halved  # b is read where it lies if it can be
 cdef int64_t near_mr = HALVED_MR if halved else MR  # rows of a tile where b is near
 cdef int64_t packing_reals = HALVED_PACKING_REALS if halved else PACKING_REALS
 cdef int64_t far_reals = NEAR_L3_FAR_REALS if cpu.has_near_l3() else FAR_REALS
 cdef int64_t streamed_rows = MR if cpu.has_near_l3() else STREAMED_ROWS
-cdef int64_t loading_columns = 8 * NR if halved else 4 * NR  # from so many on, few rows begin at b's cache lines
+cdef int64_t loading_columns = 8 * NR if cpu.has_near_l3() else 4 * NR  # from so many on, few rows begin at b's cache lines

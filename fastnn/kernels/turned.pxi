@@ -5,10 +5,9 @@
 cdef inline int64_t first_in_line(const real *b, int64_t b_column) noexcept nogil:
     """Where in a vector b begins, if squares are to begin where vectors do; else 0.
 
-    They are where columns lie 4096 bytes apart and share few places in the cache: a line that two squares need would
-    be gone before the second comes.
+    They are where columns share sets: a line that two squares need would be gone before the second comes.
     """
-    return <int64_t> (<uintptr_t> b // sizeof(real) % VL) if b_column * <int64_t> sizeof(real) % 4096 == 0 else 0
+    return <int64_t> (<uintptr_t> b // sizeof(real) % VL) if shares_sets(b_column) else 0
 
 
 cdef inline void turned(int rows, int groups, const Tile *t, int64_t columns, int64_t b_column) noexcept nogil:
