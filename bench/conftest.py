@@ -29,7 +29,7 @@ from fastnn.backends.array import array_module
 TEAM = pytest.StashKey[Team]()
 LEDGER = pytest.StashKey[Ledger]()
 BEST_ROOFS = pytest.StashKey[dict[float, float]]()
-PROFILES = {"quick": (20, 0.22), "full": (40, 4.0)}  # rounds at most, and seconds that a race takes about
+PROFILES = {"quick": (20, 0.3), "full": (40, 4.0)}  # rounds at most, and seconds that a race takes about
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
