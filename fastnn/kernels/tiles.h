@@ -39,6 +39,7 @@
 #define TILE_VECTORS 8                /* vectors of the widest tile, which has one row */
 #define TURNED_ROWS (LEVEL == 4 ? 8 : 3) /* up to so many rows, b's contiguous columns are turned on the way ... */
 #define TURNED_GROUPS (64 / VBYTES)    /* ... in this many vectors side by side */
+#define MOST_TURNED_GROUPS (TURNED_GROUPS > 2 ? TURNED_GROUPS : 2)
 #define TURNED_COLUMNS 256            /* where c is strided, so many of them go to a buffer first */
 
 /* How much of a product's operands is copied, and when. Sizes are numbers.                                        */

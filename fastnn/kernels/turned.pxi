@@ -16,8 +16,8 @@ cdef inline void turned(int rows, int groups, const Tile *t, int64_t columns, in
     c starts from what it holds if t.start says so. Each group's sum is a chain of its own: while one waits for its
     next term, another's is added. The chains of one group follow each other, since memory likes long runs.
     """
-    cdef vf acc[TURNED_ROWS][TURNED_GROUPS]
-    cdef vf sum[TURNED_ROWS][TURNED_GROUPS]
+    cdef vf acc[TURNED_ROWS][MOST_TURNED_GROUPS]
+    cdef vf sum[TURNED_ROWS][MOST_TURNED_GROUPS]
     cdef vf x[VL]
     cdef vf part[VL]  # apart from x, which lives in registers
     cdef int r, g, i
@@ -91,9 +91,14 @@ cdef inline void turned_rows(int groups, int rows, const Tile *t, int64_t column
 
 cdef void run_turned(int rows, Tile *t, int64_t columns, int64_t b_column) noexcept nogil:
     """Up to TURNED_ROWS rows; `columns` is a multiple of VL."""
-    cdef int64_t grouped = columns // (TURNED_GROUPS * VL) * (TURNED_GROUPS * VL)
-    turned_rows(TURNED_GROUPS, rows, t, grouped, b_column)
+    cdef int64_t grouped
+    if rows == 1 and pairs_groups and not shares_sets(2 * b_column):  # twice as many columns are read side by side
+        grouped = columns // (2 * VL) * (2 * VL)
+        turned(1, 2, t, grouped, b_column)
+    else:
+        grouped = columns // (TURNED_GROUPS * VL) * (TURNED_GROUPS * VL)
+        turned_rows(TURNED_GROUPS, rows, t, grouped, b_column)
     t.c += grouped
     t.b += grouped * b_column
-    if TURNED_GROUPS > 1 and grouped < columns:
+    if grouped < columns:
         turned_rows(1, rows, t, columns - grouped, b_column)

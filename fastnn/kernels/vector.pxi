@@ -11,9 +11,10 @@ cdef extern from "vector.h":
     enum: LEVEL, MR, ROW_TRIPLES, NEAR_REALS, LOADING_ROWS, STORING_STEPS
     enum: STREAMED_ROWS, STREAMED_STEPS, SHARED_STEPS, STREAMED_COLUMNS, STREAMED_REALS
     enum: HALVED_MR, HALVED_PACKING_REALS, FAR_REALS, NEAR_L3_FAR_REALS
-    enum: NV, VL, NR, TILE_VECTORS, TURNED_ROWS, TURNED_GROUPS, TURNED_COLUMNS
+    enum: NV, VL, NR, TILE_VECTORS, TURNED_ROWS, TURNED_GROUPS, MOST_TURNED_GROUPS, TURNED_COLUMNS
     enum: KCHAIN, ROW_CHUNK, SUM_CHUNK, LANES, LANE_VECTORS
     vf vload(const real *p) noexcept nogil
+    vf vload_first(const real *p) noexcept nogil
     vf vload_part(const real *p, int64_t n) noexcept nogil
     void forget_origin(...) noexcept nogil
     void vprefetch(const real *p) noexcept nogil
