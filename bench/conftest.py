@@ -148,7 +148,7 @@ def race(pytestconfig: pytest.Config, benchmark: Any, threads: int, clock: Calla
         for entry in entries:
             entry.close()
         harness.check_threads([mine, *others], threads, work.flops)
-        handover = None if device else peak.handover()
+        handover = peak.handover()
         write_down({
             **work.facts(), "threads": threads, **({"handover_seconds": handover} if handover else {}),
             "peak_flops": 4 / np.dtype(work.dtype).itemsize / roof.seconds,  # a vector holds half as many float64

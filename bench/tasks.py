@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from bench.shapes import ElementwiseShape, NetworkShape, ProductShape, training_
 from bench.timing import Turn, timed
 
 TURN_SECONDS = 0.003
-WARMING = 8  # an eighth of a turn's units warms up for it
+WARMING = 8  # an eighth of a turn's units, or one, warms up for it
 SAMPLE = 1 << 20  # of a result with more elements only some are compared
 SAMPLE_STEP = 97  # every so many of them: no power of two, so that all lanes and places in a tile are among them
 
@@ -33,8 +33,7 @@ class Calls:
 
     def warm_up(self) -> None:
         """A few calls."""
-        if self.units > 1:
-            self._run(warming(self.units))
+        self._run(warming(self.units))
 
     def turn(self) -> None:
         """As many calls as take some milliseconds."""
@@ -87,8 +86,7 @@ class Training:
 
     def warm_up(self) -> None:
         """A few steps."""
-        if self.units > 1:
-            self._steps(self._warming)
+        self._steps(self._warming)
 
     def turn(self) -> None:
         """The next steps."""
@@ -120,7 +118,15 @@ TASKS: dict[str, type[Calls | Training]] = {
 }
 
 
-def timed_turn(task: Any, clock: Callable[[], float]) -> Turn:
+class Task(Protocol):
+    """What has turns."""
+
+    def warm_up(self) -> None: ...
+
+    def turn(self) -> None: ...
+
+
+def timed_turn(task: Task, clock: Callable[[], float]) -> Turn:
     """A turn, timed from where the task is at work.
 
     Before it another contestant had the processors: caches are full of its data, and threads asleep. What that costs
@@ -155,9 +161,7 @@ def calibrated(run: Callable[[int], Any], most: int = 1 << 30, seconds: float | 
     times = 1
     while True:
         run(times)  # compiles, where the number of times matters to a compiler
-        spent = _seconds(run, times)
-        if spent < 2 * wanted:
-            spent = min(spent, *(_seconds(run, times) for _ in range(2)))  # another program may have come in between
+        spent = min(_seconds(run, times) for _ in range(2))  # another program may have come in between
         if spent > wanted / 4 or times >= most:
             return max(1, min(most, round(times * wanted / spent)))
         times = min(most, times * 16)

@@ -28,8 +28,7 @@ class Epochs:
 
     def warm_up(self) -> None:
         """A short epoch."""
-        if self.units > 1:
-            self._training.fit(warming(self.units))
+        self._training.fit(warming(self.units))
 
     def turn(self) -> None:
         """An epoch."""

@@ -30,18 +30,21 @@ from bench.timing import Turn, bind
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS",
                     "NUMEXPR_NUM_THREADS", "NUMBA_NUM_THREADS")  # fmt: skip
 
-# What makes a library choose slower code than it would by itself. Such a setting may be there for another program's
-# sake, such as one whose older copy of OpenBLAS does not know the processor; a peer held back by it proves nothing.
-HOLDING_BACK = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "MKL_CBWR", "MKL_DEBUG_CPU_TYPE", "MKL_ENABLE_INSTRUCTIONS",
-                "BLIS_ARCH_TYPE", "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY", "NUMBA_CPU_NAME",
-                "NUMBA_CPU_FEATURES", "NUMBA_OPT", "NPY_DISABLE_CPU_FEATURES")  # fmt: skip
+# What chooses a library's code, or leaves it uncompiled. Such a setting may be there for another program's sake, such
+# as one whose older copy of OpenBLAS does not know the processor; peers choose for themselves.
+CHOOSING = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "MKL_CBWR", "MKL_DEBUG_CPU_TYPE", "MKL_ENABLE_INSTRUCTIONS",
+            "BLIS_ARCH_TYPE", "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY",
+            "NPY_DISABLE_CPU_FEATURES", "NPY_ENABLE_CPU_FEATURES", "NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES",
+            "NUMBA_OPT", "NUMBA_DISABLE_JIT", "NUMBA_DISABLE_INTEL_SVML", "NUMBA_LOOP_VECTORIZE",
+            "NUMBA_BOUNDSCHECK", "JAX_DISABLE_JIT", "XLA_FLAGS", "TORCHDYNAMO_DISABLE",
+            "TORCH_COMPILE_DISABLE")  # fmt: skip
 
 PR_SET_PDEATHSIG = 1  # of <sys/prctl.h>
 
 
 def lifted() -> list[str]:
     """Settings of this process's environment that peers run without."""
-    return [name for name in HOLDING_BACK if name in os.environ]
+    return [name for name in CHOOSING if name in os.environ]
 
 
 class Missing(Exception):
@@ -56,7 +59,7 @@ class Worker:
     """Starts the process and gives it its turns."""
 
     def __init__(self, peer: Peer, python: str, threads: int, clock: str = "time.perf_counter") -> None:
-        free = {name: value for name, value in os.environ.items() if name not in HOLDING_BACK}
+        free = {name: value for name, value in os.environ.items() if name not in CHOOSING}
         settings = {**free, **dict.fromkeys(THREAD_VARIABLES, str(threads))}
         self.peer = peer
         self._process = subprocess.Popen([python, "-m", "bench.worker", peer.module, str(threads), clock], cwd=ROOT,

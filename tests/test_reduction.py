@@ -73,11 +73,16 @@ def test_columns_bit_for_bit(dtype: str) -> None:
     vector = kernels.tiles(dtype)["VL"]
     for rows, columns in itertools.product(
         [0, 1, 2, ROW_CHUNK - 1, ROW_CHUNK, ROW_CHUNK + 1, 2 * ROW_CHUNK + 3],
-        [1, vector - 1, vector, vector + 1, 4 * vector, 4 * vector + 1],
+        [1, vector - 1, vector, vector + 1, 2 * vector, 4 * vector, 4 * vector + 1, 8 * vector, 11 * vector],
     ):
         x = numbers((rows, columns), dtype)
         want = np.array([reference.column_sum(column) for column in x.T], dtype)
-        np.testing.assert_array_equal(ops.sum(x, axis=0), want, err_msg=f"{x.shape}")
+        for n_threads in (1, 2, 3):  # fewer columns side by side where threads would have none
+            got = np.full(columns, np.nan, dtype)
+            assert executor.call(kernels.address("reduce", dtype), (got, x), 1, (0, 1), (), 0.0, n_threads) == 0
+            np.testing.assert_array_equal(got, want, err_msg=f"{x.shape}, {n_threads} threads")
+        if rows:
+            np.testing.assert_array_equal(ops.max(x, axis=0), x.max(axis=0))
 
 
 def test_long_sums_do_not_drift() -> None:

@@ -9,15 +9,15 @@ cdef inline int64_t chain_length(int64_t k) noexcept nogil:
     return min(k, <int64_t> KCHAIN)
 
 
-cdef inline int64_t block_columns(int64_t k) noexcept nogil:
-    """How many columns of b are worked on at a time, so that a chain of all of them stays in the second-level cache."""
+cdef inline int64_t block_columns(int64_t k, int64_t reals) noexcept nogil:
+    """How many columns of b are worked on at a time: a chain of all of them is a block of so many reals at most."""
     cdef int64_t sliver = max(chain_length(k), <int64_t> 1) * NR
-    return max(<int64_t> 1, BLOCK_REALS // sliver) * NR
+    return max(<int64_t> 1, reals // sliver) * NR
 
 
 cdef inline int64_t sliver_reals(int64_t n, int64_t k) noexcept nogil:
     """Room for the slivers of a block."""
-    return min((n + NR - 1) // NR * NR, block_columns(k)) * chain_length(k)
+    return min((n + NR - 1) // NR * NR, block_columns(k, BLOCK_REALS)) * chain_length(k)
 
 
 cpdef int64_t product_scratch(int64_t m, int64_t n, int64_t k) noexcept nogil:
@@ -292,7 +292,7 @@ cdef inline bint is_streamed(const Product *p) noexcept nogil:
     share sets: then it pays as soon as b does not fit into the second-level cache."""
     cdef int64_t reals = p.k * p.n
     if not (p.m <= streamed_rows and reals > far_reals
-            or in_place and p.m <= LOADING_ROWS and reals > BLOCK_REALS and shares_sets(p.b.row)):
+            or in_place and p.m <= LOADING_ROWS and reals > L2_REALS and shares_sets(p.b.row)):
         return False
     return (p.b.column == 1 and p.sum.column == 1 and not p.add
             and (p.start.data == NULL or p.start.column == 1))
@@ -319,7 +319,7 @@ cdef void solve(Product *p, char *scratch) noexcept nogil:
     cdef real *copy = NULL
     cdef real *slivers = NULL
     cdef Product block
-    cdef int64_t columns = block_columns(p.k), j = 0, width
+    cdef int64_t columns = block_columns(p.k, BLOCK_REALS), j = 0, width
     cdef bint streamed
     straighten(p)
     if p.m <= TURNED_ROWS and not p.add and p.n >= VL and p.b.row == 1 and p.b.column != 1:
@@ -337,7 +337,7 @@ cdef void solve(Product *p, char *scratch) noexcept nogil:
         if sliver_reals(p.n, p.k) <= STACK_REALS:
             slivers = <real *> stack
     elif in_place:
-        columns = max(<int64_t> NR, columns // 2 // NR * NR)
+        columns = block_columns(p.k, IN_PLACE_BLOCK_REALS)
     if streamed:
         columns = min(<int64_t> STREAMED_COLUMNS, STREAMED_REALS // p.m // NR * NR)
     width = columns_before_line(p)

@@ -4,7 +4,8 @@
 cdef double TRIAL = 1e-3              # seconds of steps, in two pieces at least, that show how fast a way is
 cdef double LONG = 10e-3              # seconds of steps that count, although the first of them are not like the others
 cdef double TRIALS_SHARE = 0.01       # of the time goes into looking whether the slower way has become the faster one;
-cdef double EAGERNESS = 0.25          # at first so much, and half as much with each look: one trial may mislead
+cdef double EAGERNESS = 0.25          # at first so much, and half as much with each look: one trial may mislead, ...
+cdef double EAGER = 4e-3              # ... but it is not worth several long steps
 cdef double WORTH = 0.97              # helpers have to make it this much faster: they cost processor time
 cdef double WORSENING = 0.5           # a way is believed to have become slower by half in as much time as a trial takes
 
@@ -46,9 +47,10 @@ cdef inline void learn_pace(Pace *pace, bint helped, double seconds, double work
 
 
 cdef inline bint looks_again(const Pace *pace, double work) noexcept nogil:
-    """Whether it is time to try the slower way."""
+    """Whether it is time to try the slower way: for a step that is not measured and two that are, if they are long."""
     cdef double slower = pace.seconds[not faster_with_help(pace)] * work
-    return pace.since * max(TRIALS_SHARE, ldexp(EAGERNESS, -pace.looks)) > max(TRIAL, slower)
+    cdef double share = max(TRIALS_SHARE, ldexp(EAGERNESS, -pace.looks)) if slower < EAGER else TRIALS_SHARE
+    return pace.since * share > max(TRIAL, 3.0 * slower)
 
 
 cdef inline int64_t steps_in(double seconds, const Pace *pace, bint helped, double work) noexcept nogil:

@@ -187,7 +187,7 @@ cdef inline void reduce_columns(int kind, int vectors, const Operand *x, int64_t
     cdef vf lost[COLUMN_VECTORS]
     cdef const real *p
     cdef int64_t row = 0, end
-    cdef bint plain = width == vectors * VL and is_contiguous(x)
+    cdef bint plain = width == vectors * VL and is_contiguous(x)  # then no vector has to be asked whether it is whole
     cdef int v
     for v in range(vectors):
         total[v], lost[v] = nothing(kind), vsplat(0)
@@ -197,13 +197,13 @@ cdef inline void reduce_columns(int kind, int vectors, const Operand *x, int64_t
             part[v] = nothing(kind)
         if plain:
             add_rows(kind, vectors, part, <const real *> x.data + first + row * n, end - row, n)
-            row = end
-        while row < end:
-            p = read_span(x, first + row * n, width, buffer)
-            for v in range(vectors):
-                if v * VL < width:
-                    part[v] = combine(kind, part[v], load_up_to(p + v * VL, width - v * VL, nothing(kind)))
-            row += 1
+        else:
+            for row in range(row, end):
+                p = read_span(x, first + row * n, width, buffer)
+                for v in range(vectors):
+                    if v * VL < width:
+                        part[v] = combine(kind, part[v], load_up_to(p + v * VL, width - v * VL, nothing(kind)))
+        row = end
         for v in range(vectors):
             add_chunk(outer_kind(kind), &total[v], &lost[v], part[v])
     for v in range(vectors):
@@ -260,21 +260,28 @@ cdef inline void reduce_block(int kind, const Reduction *form, int64_t first, in
     """Some columns, of which `first` is the first element: at most COLUMN_VECTORS vectors."""
     if width <= VL:
         reduce_columns(kind, 1, &form.x, first, form.rows, form.columns, width, form.divisor, result)
-    elif width <= COLUMN_VECTORS // 2 * VL:
-        reduce_columns(kind, COLUMN_VECTORS // 2, &form.x, first, form.rows, form.columns, width, form.divisor, result)
+    elif width <= 2 * VL:
+        reduce_columns(kind, 2, &form.x, first, form.rows, form.columns, width, form.divisor, result)
+    elif width <= 4 * VL:
+        reduce_columns(kind, 4, &form.x, first, form.rows, form.columns, width, form.divisor, result)
     else:
         reduce_columns(kind, COLUMN_VECTORS, &form.x, first, form.rows, form.columns, width, form.divisor, result)
 
 
-cdef inline void reduce_to_columns(int kind, const Reduction *form, int thread, int n_threads) noexcept nogil:
-    """A thread's blocks of columns, the last axis being kept. Where there are fewer blocks than threads, they are less
-    wide."""
-    cdef real buffer[SPAN]
-    cdef int64_t first, last, i, outer, column, width, to, block = COLUMN_VECTORS * VL
-    cdef int64_t blocks = (form.columns + block - 1) // block
-    while form.kept * blocks < n_threads and block > VL:
+cdef inline int64_t column_block(int64_t columns, int64_t n_threads) noexcept nogil:
+    """How many columns are reduced side by side: fewer where there would be less blocks than threads."""
+    cdef int64_t block = COLUMN_VECTORS * VL
+    while block > VL and columns <= (n_threads - 1) * block:
         block //= 2
-        blocks = (form.columns + block - 1) // block
+    return block
+
+
+cdef inline void reduce_to_columns(int kind, const Reduction *form, int thread, int n_threads) noexcept nogil:
+    """A thread's blocks of columns, the last axis being kept."""
+    cdef real buffer[SPAN]
+    cdef int64_t first, last, i, outer, column, width, to
+    cdef int64_t block = column_block(form.columns, (n_threads + form.kept - 1) // max(form.kept, <int64_t> 1))
+    cdef int64_t blocks = (form.columns + block - 1) // block
     share(form.kept * blocks, 1, thread, n_threads, &first, &last)
     for i in range(first, last):
         outer = i // blocks

@@ -55,13 +55,18 @@
 #define SHARED_STEPS 32                          /* ... or so many where several bands use them, ... */
 #define STREAMED_COLUMNS 8192                    /* ... so far, ... */
 #define STREAMED_REALS (524288 / (REAL_BITS / 8)) /* ... and no more of c at a time than this */
-#define LOADING_ROWS 4                           /* up to so many rows, loading b is what takes the time; ... */
+#define LOADING_ROWS 4                           /* up to so many rows, loading b is what takes the time: ... */
+#define LOADING_COLUMNS (4 * NR)                 /* from so many columns on they begin at its cache lines, ... */
+#define NEAR_L3_LOADING_COLUMNS (8 * NR)         /* ... or from so many; ... */
 #define STORING_STEPS 32                         /* ... and up to so many steps, storing c */
 #define PACKING_ROWS (8 * MR)                   /* b is packed where this many rows use a block ... */
 #define PACKING_REALS (65536 / (REAL_BITS / 8)) /* ... of more than this */
-/* With whole vectors and a near third-level cache tiles read b as fast where it lies, in blocks of half the size, unless
- * its rows share sets of the caches. (A packed block pushes the band of a out of the first-level cache, rows of b just
- * some sets of it.) Up to LOADING_ROWS rows then read a b beyond the second-level cache along its rows.             */
+/* With whole vectors of 64 bytes and a near third-level cache (Zen 5) tiles read b as fast where it lies, in blocks of
+ * half the size, unless its rows share sets of the caches. (A packed block pushes the band of a out of the first-level
+ * cache, rows of b just some sets of it.) Where they do, up to LOADING_ROWS rows read a b along its rows as soon as the
+ * second-level cache does not hold it.                                                                              */
+#define IN_PLACE_BLOCK_REALS (BLOCK_REALS / 2)
+#define L2_REALS (1048576 / (REAL_BITS / 8))
 /* Where vectors go through in two halves, tiles have fewer rows if b is near: stores come in shorter bursts. Such tiles
  * need no packed b so soon.                                                                                        */
 #define HALVED_MR (MR / 2)

@@ -9,4 +9,4 @@ cdef int64_t near_mr = HALVED_MR if halved else MR  # rows of a tile where b is 
 cdef int64_t packing_reals = HALVED_PACKING_REALS if halved else PACKING_REALS
 cdef int64_t far_reals = NEAR_L3_FAR_REALS if cpu.has_near_l3() else FAR_REALS
 cdef int64_t streamed_rows = MR if cpu.has_near_l3() else STREAMED_ROWS
-cdef int64_t loading_columns = (8 if cpu.has_near_l3() else 4) * NR  # from so many on, few rows begin at cache lines
+cdef int64_t loading_columns = NEAR_L3_LOADING_COLUMNS if cpu.has_near_l3() else LOADING_COLUMNS

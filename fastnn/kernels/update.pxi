@@ -230,12 +230,12 @@ cdef int run_sum_update(const Instruction *instruction, const Reduction *form, i
     cdef real old[SPAN]
     cdef real sums[SPAN]
     cdef real *place
-    cdef int64_t first, last, width
+    cdef int64_t first, last, width, block = column_block(form.columns, n_threads)
     cdef Hyper h
     hyper_start(&h, instruction.number, NULL, instruction.run[instruction.integer[0]], 1.0, 1.0)
-    share(form.columns, COLUMN_VECTORS * VL, thread, n_threads, &first, &last)
+    share(form.columns, block, thread, n_threads, &first, &last)
     while first < last:
-        width = min(last - first, COLUMN_VECTORS * VL)
+        width = min(last - first, block)
         reduce_block(SUM, form, first, width, sums)
         place = <real *> read_span(&form.y, first, width, old)
         update_loop(RULE_SGD, False, &h, place, NULL, NULL, sums, width)

@@ -156,7 +156,7 @@ class Row:
 class Machine:
     """Where the run took place: processor, software, and its own limits as measured in the run.
 
-    `lifted` names settings of the environment that peers ran without, since they would have held them back.
+    `lifted` names settings of the environment that peers ran without, since they choose a library's code.
     `calculation` says in words how the measured peak compares with a calculated one, `peak_agrees` whether it is the
     same.
     """
