@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+import fastnn
 from fastnn import kernels
 
 sys.path.append(str(Path(__file__).parents[1]))  # for bench/; behind an installed fastnn, which is to be tested then
@@ -28,6 +30,14 @@ def pytest_configure(config: pytest.Config) -> None:
     """Declares the markers."""
     config.addinivalue_line("markers", "torch: compares with PyTorch where it is installed")
     config.addinivalue_line("markers", "kernel: runs again under every instruction-set level (tests/test_levels.py)")
+
+
+@pytest.fixture
+def threads_as_before() -> Iterator[None]:
+    """Whatever a test asks for, the next one finds the number of threads that this one found."""
+    before = fastnn.get_num_threads()
+    yield
+    fastnn.set_num_threads(before)
 
 
 def pytest_report_header() -> str:

@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +18,9 @@ import pytest
 import fastnn as fnn
 from fastnn import epochs, stepper
 
+pytestmark = pytest.mark.usefixtures("threads_as_before")
+
 WIDTH, ROWS, BATCH, EPOCHS = 256, 700, 128, 3  # wide enough for several threads; the last batch is smaller
-
-
-@pytest.fixture(autouse=True)
-def threads_as_before() -> Iterator[None]:
-    before = fnn.get_num_threads()
-    yield
-    fnn.set_num_threads(before)
 
 
 def make_trainer(dtype: str = "float32") -> fnn.Trainer:
