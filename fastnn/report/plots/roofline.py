@@ -58,7 +58,7 @@ def _picture(run: Run, rows: list[Row], threads: int, peak: float) -> Picture:
     paper.logarithmic(axes.yaxis, lambda value: f"{value:g}")
     axes.set_xlim(left, right)
     bottom = min(row.rate() / 1e9 for row in rows) / 1.6
-    axes.set_ylim(bottom, peak / 1e9 * 2.2)
+    axes.set_ylim(bottom, peak / 1e9 * 2.8)
     roofs = {"memory": run.machine.bandwidths, "second-level cache": run.machine.cache_bandwidths}
     handles |= _roofs(axes, {name: by[threads] for name, by in roofs.items() if threads in by}, peak, (left, right))
     paper.grid(axes)
@@ -75,7 +75,7 @@ def _roofs(axes: Axes, bandwidths: dict[str, float], peak: float, span: tuple[fl
     handles = {}
     flat = x[x * max(bandwidths.values(), default=np.inf) >= peak]
     axes.plot(flat, np.full_like(flat, peak / 1e9), color=INK, linewidth=2.2, zorder=3)
-    axes.annotate(f"peak of multiply-adds: {with_unit(peak, 'FLOP/s')}", (span[1], peak / 1e9), (-4, 5),
+    axes.annotate(f"peak of multiply-adds: {with_unit(peak, 'FLOP/s')}", (span[1], peak / 1e9), (-4, 9),
                   textcoords="offset points", ha="right", fontsize=SMALL, color=INK)  # fmt: skip
     for style, (name, bandwidth) in zip(("-", (0, (4, 2))), bandwidths.items(), strict=False):
         below = x[x * bandwidth <= peak]
