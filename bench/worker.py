@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import importlib
 import os
 import pickle
@@ -173,6 +174,8 @@ def serve(module: str, threads: int, clock: Callable[[], float], requests: Binar
                     reply("time", tasks.timed_turn(task, clock))
                 else:
                     task.close()
+                    task = None  # who waits for the next race holds no memory: several of the largest would not fit
+                    gc.collect()
                     reply("closed", None)
 
 
