@@ -47,7 +47,12 @@ cdef inline void learn_pace(Pace *pace, bint helped, double seconds, double work
 
 
 cdef inline bint looks_again(const Pace *pace, double work) noexcept nogil:
-    """Whether it is time to try the slower way: for a step that is not measured and two that are, if they are long."""
+    """Whether it is time to try the slower way: for a step that is not measured and two that are, if they are long.
+
+    That helpers do not pay is not believed at first: one may have been kept from his processor just then.
+    """
+    if pace.looks == 0 and not faster_with_help(pace):
+        return True
     cdef double slower = pace.seconds[not faster_with_help(pace)] * work
     cdef double share = max(TRIALS_SHARE, ldexp(EAGERNESS, -pace.looks)) if slower < EAGER else TRIALS_SHARE
     return pace.since * share > max(TRIAL, 3.0 * slower)
