@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import gc
 import importlib
 import os
 import pickle
@@ -175,7 +174,6 @@ def serve(module: str, threads: int, clock: Callable[[], float], requests: Binar
                 else:
                     task.close()
                     task = None  # who waits for the next race holds no memory: several of the largest would not fit
-                    gc.collect()
                     reply("closed", None)
 
 
