@@ -1,6 +1,6 @@
 /* What the machine can do at most: multiply-adds from registers, a pass over memory, the clock itself, and how soon one
- * core sees what another has written. Compiled at
- * run time with the flags of the instruction-set level under test; the vector type takes that level's width.        */
+ * core sees what another has written. Compiled at run time with the flags of the instruction-set level under test; the
+ * vector type takes that level's width.                                                                             */
 #include <stdint.h>
 
 #ifdef __AVX512F__

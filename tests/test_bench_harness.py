@@ -91,6 +91,10 @@ def plant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 # ------------------------------------------------------------------------------------------ planted faults
 
 
+def enter_product(team: Team, shape: ProductShape, threads: int = 1) -> list[Any]:
+    return team.enter(threads, "product", shape)
+
+
 def test_a_setting_that_would_hold_a_peer_back_is_lifted(plant: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENBLAS_CORETYPE", "Prescott")  # kernels of 2004
     monkeypatch.setenv("OPENBLAS_MAIN_FREE", "1")  # what chooses no kernel stays
@@ -99,10 +103,6 @@ def test_a_setting_that_would_hold_a_peer_back_is_lifted(plant: Any, monkeypatch
     )
     assert [entry.name for entry in enter_product(team, SMALL)] == ["planted"]
     assert "OPENBLAS_CORETYPE" in lifted()
-
-
-def enter_product(team: Team, shape: ProductShape, threads: int = 1) -> list[Any]:
-    return team.enter(threads, "product", shape)
 
 
 def test_a_kernel_with_wrong_numbers_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:

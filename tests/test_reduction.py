@@ -77,6 +77,7 @@ def test_columns_bit_for_bit(dtype: str) -> None:
     ):
         x = numbers((rows, columns), dtype)
         want = np.array([reference.column_sum(column) for column in x.T], dtype)
+        np.testing.assert_array_equal(ops.sum(x, axis=0), want, err_msg=f"{x.shape}")
         for n_threads in (1, 2, 3):  # fewer columns side by side where threads would have none
             got = np.full(columns, np.nan, dtype)
             assert executor.call(kernels.address("reduce", dtype), (got, x), 1, (0, 1), (), 0.0, n_threads) == 0

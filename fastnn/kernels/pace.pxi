@@ -46,15 +46,16 @@ cdef inline void learn_pace(Pace *pace, bint helped, double seconds, double work
     pace.since += seconds
 
 
-cdef inline bint looks_again(const Pace *pace, double work) noexcept nogil:
-    """Whether it is time to try the slower way: for a step that is not measured and two that are, if they are long.
+cdef inline bint looks_again(const Pace *pace, bint helped, double work) noexcept nogil:
+    """Whether it is time to try the other way, the slower one: for a step that is not measured and two that are, if
+    they are long.
 
     That helpers do not pay is not believed at first: one may have been kept from his processor just then.
     """
-    if pace.looks == 0 and not faster_with_help(pace):
-        return True
-    cdef double slower = pace.seconds[not faster_with_help(pace)] * work
+    cdef double slower = pace.seconds[not helped] * work
     cdef double share = max(TRIALS_SHARE, ldexp(EAGERNESS, -pace.looks)) if slower < EAGER else TRIALS_SHARE
+    if pace.looks == 0 and not helped:
+        return True
     return pace.since * share > max(TRIAL, 3.0 * slower)
 
 
@@ -80,9 +81,9 @@ cdef int run_at_best(Plan *plan, double *table, int64_t n_steps, int64_t *done) 
         pace, work, n = pace_of(plan), plan.work, n_steps
         helped, cold = faster_with_help(pace), False
         on_trial = pace.tried[0] < TRIAL or pace.tried[1] < TRIAL
-        if not on_trial and looks_again(pace, work):
+        if not on_trial and looks_again(pace, helped, work):
             on_trial, helped = True, not helped
-            pace.looks = min(pace.looks + 1, 30)
+            pace.looks += 1
             pace.tried[helped] = pace.since = 0.0
         if on_trial:
             n = min(n, steps_in(0.5 * TRIAL, pace, helped, work))

@@ -70,8 +70,8 @@ typedef real vf_unaligned __attribute__((vector_size(VBYTES), aligned(REAL_BITS 
 #define VINLINE static inline __attribute__((always_inline))
 
 VINLINE vf vload(const real *p) { return (vf)*(const vf_unaligned *)p; }
-/* A load by itself. Where its result is then selected from, the compiler would make one masked load of it, which waits for
- * its mask: two arrays that both come from memory would come one after the other.                                   */
+/* A load by itself. Where its result is then selected from, the compiler would make one masked load of it, which waits
+ * for its mask: two arrays that both come from memory would come one after the other.                               */
 #if LEVEL == 4
 VINLINE vf vload_first(const real *p) {
     vf x = vload(p);

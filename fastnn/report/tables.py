@@ -71,20 +71,22 @@ def missing(run: Run) -> dict[str, str]:
 
 
 def _loads(run: Run) -> str:
-    loads = sorted(row.load for row in run.rows if row.load is not None)
-    if not loads:
-        return ""
-    median = loads[len(loads) // 2]
-    return f"{loads[0]:.2f} to {loads[-1]:.2f}, median {median:.2f} (processes that ran or waited, means of a minute)"
+    found = _span([row.load for row in run.rows], ".2f")
+    return f"{found} (processes that ran or waited, means of a minute)" if found else ""
 
 
 def _handovers(run: Run) -> str:
     """How far apart cores were: many rows on several threads are as fast as that."""
-    found = sorted(row.handover for row in run.rows if row.handover is not None)
-    if not found:
+    found = _span([1e9 * row.handover for row in run.rows if row.handover is not None], ".0f", " ns")
+    return f"a cache line goes to another core and back in {found}" if found else ""
+
+
+def _span(values: Sequence[float | None], form: str, unit: str = "") -> str:
+    """From the least to the most of those that are known, and the median; nothing where none is."""
+    known = sorted(value for value in values if value is not None)
+    if not known:
         return ""
-    least, median, most = (f"{1e9 * each:.0f}" for each in (found[0], found[len(found) // 2], found[-1]))
-    return f"a cache line goes to another core and back in {least} to {most} ns, median {median}"
+    return f"{known[0]:{form}} to {known[-1]:{form}}{unit}, median {known[len(known) // 2]:{form}}"
 
 
 def _waits(run: Run) -> str:
