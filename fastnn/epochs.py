@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import nullcontext
 from itertools import islice
 from typing import Any, Protocol
 
@@ -155,7 +154,7 @@ class BatchEpochs:
         if isinstance(batch, (tuple, list)) and len(batch) in (2, 3):
             x, y, sample_weight = (*batch, None)[:3]
             for way in self._repeated:
-                loss = way.run(x, y, sample_weight, seen)
+                loss = way.run_seen(x, y, sample_weight, seen)
                 if loss is not None:
                     return loss, way.rows
         return None
@@ -169,7 +168,7 @@ class BatchEpochs:
         else:
             loss, alone = self.stepper.step(several[0], collect=collect)
             predicted = [alone]
-            way = RepeatedStep.after(self.stepper, several[0], *group[0], lock=nullcontext(), collect=collect)
+            way = RepeatedStep.after(self.stepper, several[0], *group[0], lock=None, collect=collect)
             self._repeated = latest(self._repeated, way)
         if collect:  # of targets a copy: whoever makes the batches may use their memory again
             seen += [Predictions.of(samples, kept, np.arange(samples.n))

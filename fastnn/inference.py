@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fastnn.feed import as_input_arrays, count_rows
 from fastnn.graph.plan import Place, plan
 from fastnn.graph.tensor import Graph, Tensor, apply
+from fastnn.kernels.executor import PredictAgain
 from fastnn.layers.base import ROWS
 from fastnn.program import Extent, Program
 
@@ -25,35 +25,28 @@ class Predictor:
     def __init__(self, network: Any) -> None:
         self.network = network
         self.runner = self._prepare(PREDICT_ROWS)
-        self._dtype = np.dtype(network.dtype)
-        plain = len(network.inputs) == len(network.outputs) == 1 and network.input_layers[0].dtype != "uint8"
-        self._sample = network.input_shapes[0] if plain else None
-        self._result = network.output_shapes[0]
         has_rows = bool(self.runner.program.extents)  # a network may ignore its inputs
         counts = np.arange(PREDICT_ROWS + 1, dtype=np.float64)[:, None]
         self._table = counts if has_rows else counts[:, :0]  # the run table of n rows is its line n
+        plain = len(network.inputs) == len(network.outputs) == 1 and network.input_layers[0].dtype != "uint8"
+        again = PredictAgain(self.runner, self._table, np.dtype(network.dtype), network.input_shapes[0],
+                             network.output_shapes[0])  # fmt: skip
+        self._short_way = again.run if plain else None
 
     def _prepare(self, rows: int) -> Any:
         block = self.network.block
         return block.backend.prepare(_trace(self.network, rows), block.dtype, {"parameters": block.memory})
 
-    def predict(self, x: Any) -> list[NDArray[Any]]:
-        """An array (n, *output_shape) for each output.
+    def predict(self, x: Any) -> Any:
+        """An array (n, *output_shape), or a tuple of them for several outputs.
 
         Raises
         ------
         ValueError, TypeError
             If the arrays do not fit the network's inputs.
         """
-        if type(x) is np.ndarray and x.ndim and x.dtype == self._dtype and x.shape[1:] == self._sample:
-            n, flags = len(x), x.flags
-            if 0 < n <= PREDICT_ROWS and flags.c_contiguous and flags.aligned:  # nothing to check or to convert
-                result = np.empty((n, *self._result), self._dtype)
-                self.runner.run(self._table[n : n + 1], {"output:y0": result, "input:x0": x})
-                return [result]
-        return self._predict(x)
-
-    def _predict(self, x: Any) -> list[NDArray[Any]]:
+        if self._short_way is not None and (result := self._short_way(x)) is not None:
+            return result
         network = self.network
         arrays = as_input_arrays(x, network.input_layers)
         n = count_rows(arrays)
@@ -66,7 +59,7 @@ class Predictor:
                     bound[f"input:x{i}"] = np.asarray(array[start:stop], network.dtype)
             n_rows = stop - start
             self.runner.run(self._table[n_rows : n_rows + 1], bound)
-        return results
+        return results[0] if len(results) == 1 else tuple(results)
 
     def profile(self, x: Any) -> Profile:
         """Times every instruction of a run on these rows, at most PREDICT_ROWS; see `Network.profile`."""

@@ -285,8 +285,7 @@ class Network:
         ValueError, TypeError
             If the arrays do not fit the network's inputs.
         """
-        results = self._predictor().predict(x)
-        return results[0] if len(results) == 1 else tuple(results)
+        return self._predictor().predict(x)
 
     def predict_proba(self, x: Any) -> NDArray[Any]:
         """Class probabilities (n, classes), or (n, 1) of class 1 for a single output.

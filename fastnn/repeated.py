@@ -7,8 +7,7 @@ values is checked again. The learning rate and its like are computed for many st
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 
 from fastnn.backends import StepError
 from fastnn.feed import Samples
-from fastnn.kernels.executor import has_form, lies_within
+from fastnn.kernels.executor import Exclusive, StepAgain
 from fastnn.losses import CrossEntropy, Loss
 from fastnn.reporting import Predictions
 from fastnn.stepper import Stepper
@@ -34,46 +33,41 @@ class Form(NamedTuple):
     limits: tuple[float, float] | None
 
 
-class RepeatedStep:
+class RepeatedStep(StepAgain):
     """A prepared step for arrays that look like those of the last.
 
-    The result is the same as that of `Stepper.step`, to the bit.
+    The result of `run` is the same as that of `Stepper.step`, to the bit.
 
     Attributes
     ----------
     rows
         Of each batch.
-    forms
-        What its arrays must look like.
     """
 
-    def __init__(self, stepper: Stepper, samples: Samples, lock: AbstractContextManager[None], collect: bool) -> None:
+    def __init__(self, stepper: Stepper, samples: Samples, lock: Exclusive | None, collect: bool) -> None:
         self._stepper = stepper
         self._collect = collect
-        self._network, self._objective, self._updates = stepper.network, stepper.objective, stepper.updates
         self._runner = stepper.batch_runner(samples, "update", collect=collect)
-        self._lock, self._changes = lock, stepper.network.block.changes
-        self._layers = stepper.network.layers
-        self._trainable = [layer.trainable for layer in self._layers]
-        self._n_inputs = len(samples.inputs)
+        self.rows = samples.n
         inputs = [Form(f"input:x{i}", array.dtype, array.shape, None) for i, array in enumerate(samples.inputs)]
         limits = [_limits(loss, kind.labels, shape[-1:]) for loss, kind, shape in
                   zip(stepper.objective.losses, samples.kinds, stepper.network.output_shapes, strict=True)]  # fmt: skip
         targets = [Form(f"input:y{i}", array.dtype, array.shape, limits[i]) for i, array in enumerate(samples.targets)]
         weights = [Form(f"input:weights{i}", array.dtype, array.shape, (0.0, math.inf))
                    for i, array in enumerate(samples.weights) if array is not None]  # fmt: skip
-        self.forms = [*inputs, *targets, *weights]
-        self.rows = samples.n
-        self._first = -AHEAD
-        self._table = np.empty((0, 0))
-        self._loss = self._runner.program.slots.index("loss")
+        network = stepper.network
+        super().__init__(
+            runner=self._runner, network=network, objective=stepper.objective, layers=tuple(network.layers),
+            forms=[*inputs, *targets, *weights], n_inputs=len(inputs), n_targets=len(targets), updates=stepper.updates,
+            lock=lock, changes=network.block.changes, loss=self._runner.program.slots.index("loss"), refused=StepError,
+        )  # fmt: skip
 
     @staticmethod
     def after(stepper: Stepper, samples: Samples, x: Any, y: Any, sample_weight: Any = None, *,
-              lock: AbstractContextManager[None], collect: bool = False) -> RepeatedStep | None:  # fmt: skip
+              lock: Exclusive | None, collect: bool = False) -> RepeatedStep | None:  # fmt: skip
         """For batches like this one, if there is a short way: plain arrays, which kernels can read where they lie.
 
-        `lock` is held during each step; `collect` asks for its predictions.
+        `lock` is held during each step, None if the caller holds it; `collect` asks for the steps' predictions.
         """
         given = (*_several(x), *_several(y), *(() if sample_weight is None else (sample_weight,)))
         read = (*samples.inputs, *samples.targets, *(each for each in samples.weights if each is not None))
@@ -85,59 +79,22 @@ class RepeatedStep:
         signs = any(loss.signs for loss in stepper.objective.losses)
         return RepeatedStep(stepper, samples, lock, collect) if alike and not (watching or signs) else None
 
-    def run(self, x: Any, y: Any, sample_weight: Any = None, seen: list[Predictions] | None = None) -> float | None:
-        """Makes the step and returns the loss before it; None, and nothing has happened, if it has to be another way.
+    def rows_ahead(self) -> NDArray[np.float64]:
+        """The run table of the next AHEAD steps."""
+        rows = np.full(AHEAD, self.rows)
+        return self._stepper.table(self._runner, rows, np.zeros_like(rows))
 
-        Where predictions are collected, `seen` gets them, with copies of targets and weights.
+    def run_seen(self, x: Any, y: Any, sample_weight: Any, seen: list[Predictions]) -> float | None:
+        """`run`; where predictions are collected, `seen` gets them, with copies of targets and weights.
 
-        Raises
-        ------
-        RuntimeError
-            If the network is being trained by somebody else.
+        Copies, since whoever makes the batches may use their memory again.
         """
-        inputs, targets = x if type(x) is tuple else (x,), y if type(y) is tuple else (y,)
-        arrays = (*inputs, *targets) if sample_weight is None else (*inputs, *targets, sample_weight)
-        if len(inputs) != self._n_inputs or len(arrays) != len(self.forms):
-            return None
-        if [layer.trainable for layer in self._layers] != self._trainable:
-            return None
-        bound = {}
-        for array, (name, dtype, shape, limits) in zip(arrays, self.forms, strict=True):
-            if not has_form(array, dtype, shape) or (limits is not None and not _within(array, *limits)):
-                return None
-            bound[name] = array
-        predicted = self._collectors(bound) if self._collect else None
-        with self._lock, self._changes:
-            row = self._next_row(self._updates.item())
-            self._network.objective = self._objective
-            try:
-                self._runner.run(row, bound, self._updates)
-            except StepError:  # the long way finds out why
-                return None
-        if predicted is not None and seen is not None:
-            seen.append(self._predictions(predicted, bound))
-        return row.item(self._loss)
-
-    def _collectors(self, bound: dict[str, Any]) -> list[NDArray[Any]]:
-        """Arrays for the predictions, which are bound as well."""
-        predicted, outputs = self._stepper.collectors(self.rows, True)
-        bound |= outputs
-        return predicted
-
-    def _predictions(self, predicted: list[NDArray[Any]], bound: Mapping[str, Any]) -> Predictions:
-        """Of targets and weights copies: whoever makes the batches may use their memory again."""
-        targets = [bound[f"input:y{i}"].copy() for i in range(len(predicted))]
-        weights = [bound.get(f"input:weights{i}") for i in range(len(predicted))]
-        return Predictions(predicted, targets, [None if each is None else each.copy() for each in weights])
-
-    def _next_row(self, step: int) -> NDArray[np.float64]:
-        """The row of the run table for this step; the table is made for many at once."""
-        ahead = step - self._first
-        if not 0 <= ahead < AHEAD:
-            rows = np.full(AHEAD, self.rows)
-            self._table = self._stepper.table(self._runner, rows, np.zeros_like(rows))
-            self._first, ahead = step, 0
-        return self._table[ahead : ahead + 1]
+        predicted, outputs = self._stepper.collectors(self.rows, self._collect)
+        loss = self.run(x, y, sample_weight, outputs)
+        if self._collect and loss is not None:
+            weight = None if sample_weight is None else sample_weight.copy()
+            seen.append(Predictions(predicted, [each.copy() for each in _several(y)], [weight] * len(predicted)))
+        return loss
 
 
 def latest(ways: tuple[RepeatedStep, ...], new: RepeatedStep | None) -> tuple[RepeatedStep, ...]:
@@ -154,10 +111,3 @@ def _limits(loss: Loss, labels: bool, classes: tuple[int, ...]) -> tuple[float, 
     if labels:
         return None if type(loss) is CrossEntropy else (0.0, classes[0] - 1.0)
     return loss.target_range or (-math.inf, math.inf)
-
-
-def _within(array: NDArray[Any], low: float, high: float) -> bool:
-    """Whether all values are finite and within the limits."""
-    if array.dtype.kind == "f":
-        return lies_within(array, low, high)
-    return bool(low <= array.min() and array.max() <= high)

@@ -72,7 +72,7 @@ def test_programs_are_kept_up_to_a_bound() -> None:
         trainer.network.predict(x[:rows])
     assert len(trainer._stepper.runners) == MAX_PROGRAMS
     assert trainer.network._predictor() is trainer.network._predictor()
-    assert all(len(runner._idle) == 1 for runner in trainer._stepper.runners.values())
+    assert all(len(runner.idle) == 1 for runner in trainer._stepper.runners.values())
 
 
 @pytest.mark.parametrize("kind", [np.float32, np.float64, np.uint8])

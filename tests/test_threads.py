@@ -145,7 +145,7 @@ x, y = np.ones((512, 256), "float32"), np.arange(512) % 3
 deadline, alone = time.monotonic() + 60, 0
 while alone < 20 and time.monotonic() < deadline:
     trainer.fit(x, y, epochs=10, batch_size=256)
-    steps = next(iter(trainer._stepper.runners.values()))._idle[-1]
+    steps = next(iter(trainer._stepper.runners.values())).idle[-1]
     alone = alone + 1 if all(steps.pace) and max(steps.teams) == 1 else 0 if all(steps.pace) else alone
 print(alone, steps.pace, steps.teams)
 """
@@ -182,7 +182,7 @@ def test_runs_at_once_divide_the_threads() -> None:
 
     def limit_of_a_prediction() -> int:
         trainer.network.predict(x)
-        return trainer.network._predictor().runner._idle[-1].limit
+        return trainer.network._predictor().runner.idle[-1].limit
 
     assert limit_of_a_prediction() == 4
     thread = threading.Thread(target=trainer.fit, args=(x, y), kwargs={"epochs": 10**9})

@@ -49,7 +49,7 @@ class NativeBackend:
         return block
 
 
-class NativeRunner:
+class NativeRunner(executor.CompiledRunner):
     """One Program, and as many executors (each with an arena of its own) as runs have been under way at once."""
 
     def __init__(self, program: Program, dtype: str, blocks: Mapping[str, Any]) -> None:
@@ -58,49 +58,13 @@ class NativeRunner:
         self._lasting = {**blocks, "constants": program.constants}
         buffers = {b.block: None for i in program.instructions for b in i.operands if b is not None}
         self._block_numbers = {name: number for number, name in enumerate([*buffers, RUN_BLOCK])}
-        self._bound = [name for name in buffers if name not in self._lasting and name != "arena"]
         self._columns = {name: column for column, name in enumerate(program.slots)}
         self._described = [self._describe(instruction) for instruction in program.instructions]
-        self._idle: list[Any] = []
+        bound = [name for name in buffers if name not in self._lasting and name != "arena"]
+        super().__init__({name: self._block_numbers[name] for name in bound}, _refused)
 
-    def run(self, table: NDArray[np.float64], arrays: Mapping[str, Any], done: NDArray[np.int64] | None = None) -> int:
-        """Runs one step for each row of the table, without the GIL; see `Runner`.
-
-        Raises
-        ------
-        StepError
-            If a kernel refused its operands (a label or an index out of range).
-        """
-        self._run(table, arrays, np.zeros(1, np.int64) if done is None else done, None)
-        return len(table)
-
-    def time(self, table: NDArray[np.float64], arrays: Mapping[str, Any]) -> tuple[NDArray[np.float64], list[int]]:
-        """The same, one instruction at a time; see `Runner`."""
-        times = np.zeros((len(table), len(self.program.instructions)))
-        teams = self._run(table, arrays, np.zeros(1, np.int64), times)
-        return times, teams
-
-    def _run(self, table: NDArray[np.float64], arrays: Mapping[str, Any], counter: NDArray[np.int64],
-             times: NDArray[np.float64] | None) -> list[int]:  # fmt: skip
-        before = counter.item()
-        try:
-            machine = self._idle.pop()
-        except IndexError:
-            machine = self._make_executor()
-        try:
-            self._bind(machine, arrays)
-            status = machine.run(table, counter, times)
-        finally:
-            self._idle.append(machine)
-        if status:
-            raise StepError(status_message(status), int(counter[0]) - before)
-        return [] if times is None else machine.teams
-
-    def _bind(self, machine: Any, arrays: Mapping[str, Any]) -> None:
-        for name in self._bound:
-            machine.bind(self._block_numbers[name], arrays[name])
-
-    def _make_executor(self) -> Any:
+    def make_executor(self) -> executor.Executor:
+        """One more, with an arena of its own."""
         program = self.program
         blocks: list[Any] = []
         for name in self._block_numbers:
@@ -141,6 +105,11 @@ class NativeRunner:
         extents = self.program.extents
         shape = tuple((extents.index(size),) if isinstance(size, Extent) else size for size in buffer.spec.shape)
         return self._block_numbers[buffer.block], buffer.offset, shape, TYPE_CODES[buffer.spec.dtype]
+
+
+def _refused(status: int, done: int) -> StepError:
+    """A kernel refused its operands (a label or an index out of range) after so many steps."""
+    return StepError(status_message(status), done)
 
 
 def aligned_zeros(size: int, dtype: str) -> NDArray[Any]:

@@ -1,5 +1,6 @@
 """Types of the compiled executor."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,6 @@ def threads() -> int: ...
 def threads_to_restore() -> int: ...
 def limit_threads(n: int, in_main_thread: bool) -> None: ...
 def after_fork_in_child() -> None: ...
-def has_form(array: Any, dtype: np.dtype[Any], shape: tuple[int, ...]) -> bool: ...
-def lies_within(array: NDArray[Any], low: float, high: float) -> bool: ...
 def call(
     kernel: int,
     operands: tuple[Any, ...],
@@ -65,3 +64,42 @@ class Executor:
     @property
     def pace(self) -> tuple[float, float]: ...
     def run(self, table: Any, done: Any, times: Any = ...) -> int: ...
+
+class CompiledRunner:
+    idle: list[Executor]
+    def __init__(self, bound: dict[str, int], refused: Callable[[int, int], Exception]) -> None: ...
+    def make_executor(self) -> Executor: ...
+    def run(self, table: Any, arrays: dict[str, Any], done: Any = ...) -> int: ...
+    def time(self, table: Any, arrays: dict[str, Any]) -> tuple[NDArray[np.float64], list[int]]: ...
+
+class StepAgain:
+    forms: list[Any]
+    def __init__(
+        self,
+        *,
+        runner: Any,
+        network: Any,
+        objective: Any,
+        layers: tuple[Any, ...],
+        forms: list[Any],
+        n_inputs: int,
+        n_targets: int,
+        updates: NDArray[np.int64],
+        lock: Exclusive | None,
+        changes: Changes,
+        loss: int,
+        refused: type[Exception],
+    ) -> None: ...
+    def rows_ahead(self) -> NDArray[np.float64]: ...
+    def run(self, x: Any, y: Any, sample_weight: Any = ..., outputs: dict[str, Any] | None = ...) -> float | None: ...
+
+class PredictAgain:
+    def __init__(
+        self,
+        runner: Any,
+        table: NDArray[np.float64],
+        dtype: np.dtype[Any],
+        sample: tuple[int, ...],
+        result: tuple[int, ...],
+    ) -> None: ...
+    def run(self, x: Any) -> NDArray[Any] | None: ...

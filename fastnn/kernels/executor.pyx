@@ -44,7 +44,6 @@ HAS_OPENMP = bool(FASTNN_HAS_OPENMP)
 include "threads.pxi"
 include "team.pxi"
 include "locks.pxi"
-include "forms.pxi"
 
 cdef dict TYPE_CODES = {
     np.dtype(np.float32): TYPE_FLOAT32, np.dtype(np.float64): TYPE_FLOAT64, np.dtype(np.int32): TYPE_INT32,
@@ -338,13 +337,16 @@ cdef class Executor:
             plan.last_poll = seconds_now()
             self.make_scratch(plan.member_limit)
             bind_extents(plan, rows)
-            with nogil:
-                if seconds != NULL:
-                    status = run_timed(plan, rows, n_steps, counter, seconds)
-                elif plan.largest_team == 1:
-                    status = run_alone(plan, rows, n_steps, counter)
-                else:
-                    status = run_at_best(plan, rows, n_steps, counter)
+            if seconds == NULL and plan.largest_team == 1 and n_steps * plan.work < GIL_GRAIN:
+                status = run_alone(plan, rows, n_steps, counter)
+            else:
+                with nogil:
+                    if seconds != NULL:
+                        status = run_timed(plan, rows, n_steps, counter, seconds)
+                    elif plan.largest_team == 1:
+                        status = run_alone(plan, rows, n_steps, counter)
+                    else:
+                        status = run_at_best(plan, rows, n_steps, counter)
             # The handler raised inside `poll` and left its exception set; nothing may run before it is fetched.
             raised = fetch_raised() if status == KERNEL_INTERRUPTED else None
         finally:
@@ -383,3 +385,7 @@ cdef extern from *:
     }
     """
     object fetch_raised()
+
+
+include "runner.pxi"
+include "repeated.pxi"

@@ -4,6 +4,7 @@
 # back. A forked child inherits none of what its parent's threads held.
 
 cdef double PAUSE = 0.0002  # seconds between two looks of those who wait
+cdef str TRAINED_ALREADY = "this network is being trained already, by another thread or from within a callback"
 
 
 cdef int pause() except -1:
@@ -28,7 +29,7 @@ cdef class Exclusive:
         self.holder = generation
 
     def __enter__(self):
-        self.take("this network is being trained already, by another thread or from within a callback")
+        self.take(TRAINED_ALREADY)
 
     def __exit__(self, *raised):
         self.holder = 0
@@ -66,6 +67,12 @@ cdef class Changes:
     cdef list readers          # threads that read
 
     def __enter__(self):
+        self.enter()
+
+    def __exit__(self, *raised):
+        self.leave()
+
+    cdef int enter(self) except -1:
         cdef unsigned long thread = PyThread_get_thread_ident()
         self.forget_parent()
         if not self.is_changed_by(thread) and (self.depth or self.is_read_by_others(thread)):
@@ -79,8 +86,9 @@ cdef class Changes:
         self.thread = thread
         self.depth += 1
         self.turn += 1
+        return 0
 
-    def __exit__(self, *raised):
+    cdef void leave(self) noexcept:
         self.depth = max(0, self.depth - 1)
 
     cdef bint is_changed_by(self, unsigned long thread):
