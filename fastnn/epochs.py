@@ -17,6 +17,7 @@ from fastnn._monitor import Monitor
 from fastnn._progress import Progress
 from fastnn.callbacks import by_class
 from fastnn.feed import Samples
+from fastnn.kernels.executor import shuffled
 from fastnn.repeated import RepeatedStep, latest
 from fastnn.reporting import Metric, Predictions, measure
 from fastnn.step import Kind
@@ -205,7 +206,7 @@ def try_metrics(stepper: Stepper, samples: Samples, measured: Sequence[Metric]) 
 def epoch_order(seed: int, epoch: int, n: int) -> NDArray[np.int64]:
     """The order in which `fit` goes through n rows: it depends on the network's seed and the epoch's number alone."""
     seeds = np.random.SeedSequence([seed, epoch])
-    return np.random.Generator(np.random.Philox(seeds)).permutation(n)
+    return shuffled(np.random.Generator(np.random.SFC64(seeds)).random(n))
 
 
 def run_epochs(trainer: Any, data: Epochs, n: int, validation: Samples | None, callbacks: Sequence[Any],

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from networks import both
 
-from fastnn import backends, kernels, ops
+from fastnn import backends, kernels, ops, runtime
 from fastnn.graph.plan import Place, plan
 from fastnn.graph.tensor import Graph
 from fastnn.kernels import executor
@@ -285,6 +285,45 @@ def test_an_epoch_in_a_program(backend):
     with pytest.raises(backends.StepError, match="out of range") as caught:
         runner.run(table, arrays)
     assert caught.value.done == 1
+
+
+@by_dtype
+@pytest.mark.parametrize("source", ["float32", "float64", "uint8"])
+@pytest.mark.parametrize("shuffled", [True, False])
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.usefixtures("threads_as_before")
+def test_rows_that_are_asked_for_ahead(dtype, source, shuffled, threads):
+    """Products ask for the next batch's rows meanwhile: the last one is shorter, and after it, or after rows that are
+    not there, there is nothing to read. Data of more than a megabyte, which is not expected to be in the cache.
+    """
+    runtime.set_num_threads(threads)
+    rows, width = Extent("rows", 64), 401
+    with Graph(dtype) as graph:
+        data, weight = graph.input("x", (0, width), source), graph.input("w", (width, 120))
+        index = graph.input("index", (0,), "int64") if shuffled else None
+        batch = ops.gather(data, index, rows=rows, dtype=dtype)
+        kept = ops.collect(ops.matmul(batch, weight), start="start")
+    program = plan(graph, {"kept": kept}, {kept: Place("output:kept")})
+    runner = backends.get("native").prepare(program, dtype, {})
+    x, w = guard.guarded(numbers((3000, width), source)), numbers((width, 120), dtype, 1)
+    order = np.random.default_rng(0).permutation(3000) if shuffled else np.arange(3000)
+    found, starts = np.zeros((3000, 120), dtype), np.arange(0, 3000, 64)
+    table = np.zeros((len(starts), len(program.slots)))
+    table[:, program.slots.index("rows")] = np.minimum(64, 3000 - starts)
+    table[:, program.slots.index("start")] = starts
+    arrays = {"input:x": x, "input:w": w, "output:kept": found}
+    if shuffled:
+        arrays["input:index"] = guard.guarded(order)
+    for _ in range(2):
+        found[...] = 0
+        assert runner.run(table, arrays) == len(starts)
+        assert np.array_equal(found, ops.matmul(x[order].astype(dtype), w))
+    if shuffled:
+        wild = order.copy()
+        wild[64:] = np.iinfo(np.int64).max // 7  # asked for, perhaps, in the first step, and refused in the second
+        with pytest.raises(backends.StepError, match="out of range") as caught:
+            runner.run(table, arrays | {"input:index": guard.guarded(wild)})
+        assert caught.value.done == 1
 
 
 def test_a_trace_knows_shapes_and_costs():

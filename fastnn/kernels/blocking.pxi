@@ -92,6 +92,10 @@ cdef inline bint is_direct(const Product *p, const Tile *t) noexcept nogil:
     return p.sum.column == 1 and (t.start == NULL or p.start.column == 1)
 
 
+cdef enum:
+    ASKING_BANDS = 3       # narrow bands that one call computes while there is something to ask for in between
+
+
 cdef struct Ahead:
     # The part of a that the next band will read.
     const real *a
@@ -186,6 +190,9 @@ cdef void one_chain(const Product *p, Tile *t, int64_t step, bint packed, real *
         if p.start.data != NULL and not t.add:
             t.start = p.start.data + i * p.start.row
         together = bands_together(p, t, rows, p.m - i, bands, copy != NULL)
+        if is_coming(p.coming):
+            together = min(together, <int64_t> ASKING_BANDS)
+            ask(p.coming, rows * together * p.n * t.k)
         if together > 1:
             narrow_bands(p, t, <int> rows, together)
         else:

@@ -293,6 +293,7 @@ cdef run_usual(Front front, Instruction *instruction, tuple inputs, out):
     if front.n_outputs == 2:  # the second output of a product is for the graph
         instruction.operand[1].data = NULL
     instruction.run = NULL
+    instruction.coming = NULL
     instruction.work = work_of(front, type, count, ndim, shape, k)
     if run_with_scratch(instruction, team_for(instruction.work), scratch) != KERNEL_OK:
         return None

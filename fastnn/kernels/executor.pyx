@@ -15,7 +15,7 @@ from cython cimport floating
 
 from fastnn.kernels.instruction cimport (
     KERNEL_INTERRUPTED, KERNEL_OK, MAX_DIMS, MAX_INTEGERS, MAX_NUMBERS, MAX_OPERANDS, TYPE_FLOAT32, TYPE_FLOAT64,
-    TYPE_INT32, TYPE_INT64, TYPE_UINT8, Instruction, Kernel, Operand, Prepare,
+    TYPE_INT32, TYPE_INT64, TYPE_UINT8, Coming, Instruction, Kernel, Operand, Prepare,
 )
 
 import os
@@ -126,6 +126,7 @@ def call(size_t kernel, tuple operands, int n_outputs, tuple integers=(), tuple 
     if not 1 <= team <= MOST_SHARES:
         raise ValueError(f"the number of threads must be in 1 ... {MOST_SHARES}, got {team}")
     instruction.run = NULL
+    instruction.coming = NULL
     if run is not None:
         instruction.run = <const double *> cnp.PyArray_DATA(run)
     instruction.scratch = NULL
@@ -237,6 +238,7 @@ cdef class Executor:
             instruction.max_threads = max_threads
             instruction.barrier = barrier
             instruction.run = plan.row
+            instruction.coming = &plan.coming
             self.scratch_sizes.append(scratch)
             fill_attributes(instruction, tuple(integers), tuple(numbers))
             for j, described in enumerate(operands):
@@ -389,3 +391,4 @@ cdef extern from *:
 
 include "runner.pxi"
 include "repeated.pxi"
+include "order.pxi"

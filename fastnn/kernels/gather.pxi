@@ -162,6 +162,26 @@ cdef inline void read_gather(const Instruction *instruction, Rows *rows) noexcep
     rows.scale = <real> instruction.number[0]
 
 
+cdef inline int64_t bytes_of(int type) noexcept nogil:
+    """Of one element."""
+    return 1 if type == TYPE_UINT8 else 8 if type == TYPE_FLOAT64 or type == TYPE_INT64 else 4
+
+
+cdef inline void note_next(Coming *coming, const Rows *rows, int64_t n) noexcept nogil:
+    """Notes the n rows after these n, or as many as there are: the next step's, unless this is the last."""
+    cdef const Operand *source = rows.source
+    cdef const Operand *listed = source if rows.index == NULL else rows.index
+    cdef int64_t each = bytes_of(source.type), size = row_size(source) * each, stride = source.stride[0] * each
+    cdef int64_t first = rows.start + n
+    if size < LINE or source.shape[0] * size <= NEAR or not is_packed(source, 1) or first < 0:
+        return
+    n = min(n, listed.shape[0] - first)
+    if rows.index == NULL:
+        note_coming(coming, source.data + first * stride, NULL, stride, size, n)
+    elif rows.index.stride[0] == 1:
+        note_coming(coming, source.data, <const int64_t *> rows.index.data + first, stride, size, n)
+
+
 cdef int gather_rows(const Instruction *instruction, int thread, int n_threads) noexcept nogil:
     """batch[i] = source[index[start + i]] * scale, or source[start + i] where there is no index.
 
@@ -170,6 +190,8 @@ cdef int gather_rows(const Instruction *instruction, int thread, int n_threads) 
     cdef Rows rows
     read_gather(instruction, &rows)
     rows.start = <int64_t> instruction.run[instruction.integer[0]]
+    if n_threads == 1 and instruction.coming != NULL:
+        note_next(instruction.coming, &rows, rows.target.shape[0])
     return move_share(&rows, rows.target.shape[0], thread, n_threads)
 
 

@@ -17,6 +17,14 @@ typedef struct {
     int32_t type;
 } Operand;
 
+/* Rows that the next step will gather: whoever has much arithmetic to do asks for them meanwhile; see coming.pxi. */
+typedef struct {
+    const char *source;        /* row i lies at source + index[i] * stride, or at source + i * stride without an index */
+    const int64_t *index;
+    int64_t stride, size;      /* in bytes */
+    int64_t rows, row, offset; /* how many there are; what was asked for so far: up to this byte of that row */
+} Coming;
+
 typedef struct Instruction Instruction;
 
 /* Called for each of n_threads shares of the work, by as many threads at once, or by fewer one after the other. Returns
@@ -33,6 +41,7 @@ struct Instruction {
     Operand operand[MAX_OPERANDS]; /* outputs first, then inputs, in the order of the Operation */
     int64_t integer[MAX_INTEGERS]; /* the Operation's whole-number attributes: flags, axes, codes, slots of the run row */
     double number[MAX_NUMBERS];    /* its real attributes */
+    Coming *coming;                /* of the Program's executor; NULL in calls on arrays */
     const double *run;             /* this step's row of the run table: learning rate, step number, ... by slot */
     char *scratch;                 /* scratch_size bytes for each thread, 64-byte aligned */
     int64_t scratch_size;

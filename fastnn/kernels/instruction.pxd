@@ -13,6 +13,15 @@ cdef extern from "instruction.h":
         int32_t ndim
         int32_t type
 
+    ctypedef struct Coming:
+        const char *source
+        const int64_t *index
+        int64_t stride
+        int64_t size
+        int64_t rows
+        int64_t row
+        int64_t offset
+
     ctypedef struct Instruction
     ctypedef int (*Kernel)(const Instruction *, int, int) noexcept nogil
     ctypedef Kernel (*Prepare)(Instruction *, int) noexcept nogil
@@ -22,6 +31,7 @@ cdef extern from "instruction.h":
         Operand *operand
         int64_t *integer
         double *number
+        Coming *coming
         const double *run
         char *scratch
         int64_t scratch_size

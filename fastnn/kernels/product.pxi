@@ -20,6 +20,7 @@ cdef struct Product:
     Matrix aux             # what the slope is taken at
     int epilogue, code
     const double *numbers
+    Coming *coming         # what to ask for meanwhile; NULL: nothing
 
 
 cdef enum:
@@ -83,6 +84,7 @@ cdef inline void read_factors(const Instruction *instruction, bint turned_a, bin
     p.add = False
     p.factor = 1
     p.epilogue = NO_EPILOGUE
+    p.coming = NULL
 
 
 cdef inline void read_product(const Instruction *instruction, Product *p) noexcept nogil:
@@ -211,6 +213,8 @@ cdef int product_update(const Instruction *instruction, int thread, int n_thread
 
 cdef int run_product(const Instruction *instruction, Product *p, int thread, int n_threads) noexcept nogil:
     """One thread's part."""
+    if thread == 0 and is_coming(instruction.coming):
+        p.coming = instruction.coming
     if better_exchanged(p):
         exchange_sides(p)
     if n_threads > 1:

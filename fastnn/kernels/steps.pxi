@@ -41,6 +41,7 @@ cdef struct Plan:
     Cost *costs                # of each instruction
     double *maximum            # the extents' maxima
     double *row                # this step's row of the run table
+    Coming coming              # what the next step will gather
     int n_slots
     int member_limit           # threads this run uses at most
     double last_poll
@@ -176,6 +177,7 @@ cdef inline void begin_step(Plan *plan, const double *row) noexcept nogil:
         bind_extents(plan, row)
         prepare_instructions(plan)
     plan.worked += plan.work
+    plan.coming.rows = 0
     memcpy(plan.row, row, plan.n_slots * sizeof(double))
 
 

@@ -1,0 +1,20 @@
+# The order in which an epoch goes through its rows.
+
+
+def shuffled(double[::1] draws) -> np.ndarray:
+    """The numbers 0 ... n - 1, int64, in the order that n random numbers in [0, 1) say: it takes over their memory.
+
+    Each number takes the place of one before it, which moves to the end, or stays there itself (Durstenfeld 1964, in
+    the form that needs no list to begin with).
+    """
+    cdef int64_t n = draws.shape[0], i, place
+    cdef int64_t *order
+    cdef double draw
+    if n > 0:
+        order = <int64_t *> &draws[0]
+        for i in range(n):
+            memcpy(&draw, order + i, sizeof(double))  # what follows writes there and before
+            place = <int64_t> (draw * (i + 1))
+            order[i] = order[place]
+            order[place] = i
+    return np.asarray(draws).view(np.int64)
