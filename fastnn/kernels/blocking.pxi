@@ -25,7 +25,9 @@ cpdef int64_t product_scratch(int64_t m, int64_t n, int64_t k) noexcept nogil:
 
     It holds the slivers of a block, of which there are no more than fit into BLOCK_REALS, whatever k is.
     """
-    cdef int64_t reals = min((max(m, n) + NR - 1) // NR * NR * chain_length(k), <int64_t> BLOCK_REALS)
+    cdef int64_t slivers = (max(m, n) + NR - 1) // NR
+    cdef int64_t reals = min(slivers * (NR * chain_length(k) + SLIVER_PADDING),
+                             <int64_t> (BLOCK_REALS + BLOCK_PADDING))
     return (BAND_REALS + reals) * sizeof(real) if reals >= STACK_REALS else 0
 
 
@@ -72,7 +74,7 @@ cdef void run_tiles(const Product *p, Tile *t, int rows, int vectors, int64_t la
     t.lanes = lanes
     t.tiles = each
     t.a_next = 0
-    t.b_next = NR * t.k if packed else vectors * VL
+    t.b_next = sliver_stride(t.k) if packed else vectors * VL
     t.start_next = vectors * VL * p.start.column
     t.c_next = vectors * VL * p.sum.column
     while tiles > 0:
@@ -322,7 +324,7 @@ cdef inline int64_t columns_before_line(const Product *p) noexcept nogil:
 
 cdef void solve(Product *p, char *scratch) noexcept nogil:
     """One thread's product, block after block of columns."""
-    cdef vf stack[STACK_VECTORS]
+    cdef vf stack[STACK_VECTORS + STACK_PADDING_VECTORS]
     cdef real *copy = NULL
     cdef real *slivers = NULL
     cdef Product block
@@ -387,15 +389,10 @@ cdef void apply_strided(const Product *p, real *c, const real *sum, const real *
         j += n
 
 
-cdef void finish(const Product *p, int64_t i, int64_t rows) noexcept nogil:
-    """The epilogue on some finished rows, while they are in the first-level cache."""
-    cdef real *c = p.c.data + i * p.c.row
-    cdef const real *sum = p.sum.data + i * p.sum.row
-    cdef const real *aux = NULL
-    cdef bint contiguous = p.c.column == 1 and p.sum.column == 1 and (p.aux.data == NULL or p.aux.column == 1)
+cdef inline void finish_rows(const Product *p, real *c, const real *sum, const real *aux, int64_t rows) noexcept nogil:
+    """The epilogue on some rows, each contiguous or not."""
+    cdef bint contiguous = p.c.column == 1 and p.sum.column == 1 and (aux == NULL or p.aux.column == 1)
     cdef int64_t row
-    if p.aux.data != NULL:
-        aux = p.aux.data + i * p.aux.row
     if contiguous and p.c.row == p.n and p.sum.row == p.n and (aux == NULL or p.aux.row == p.n):
         apply_run(p, c, sum, aux, rows * p.n)
         return
@@ -408,3 +405,28 @@ cdef void finish(const Product *p, int64_t i, int64_t rows) noexcept nogil:
         sum += p.sum.row
         if aux != NULL:
             aux += p.aux.row
+
+
+cdef inline void finish_columns(const Product *p, real *c, const real *sum, const real *aux,
+                                int64_t rows) noexcept nogil:
+    """The same where columns are contiguous, as they are once the sides have been exchanged."""
+    cdef int64_t column
+    for column in range(p.n):
+        apply_run(p, c, sum, aux, rows)
+        c += p.c.column
+        sum += p.sum.column
+        if aux != NULL:
+            aux += p.aux.column
+
+
+cdef void finish(const Product *p, int64_t i, int64_t rows) noexcept nogil:
+    """The epilogue on some finished rows, while they are in the first-level cache."""
+    cdef real *c = p.c.data + i * p.c.row
+    cdef const real *sum = p.sum.data + i * p.sum.row
+    cdef const real *aux = NULL
+    if p.aux.data != NULL:
+        aux = p.aux.data + i * p.aux.row
+    if p.c.column != 1 and p.c.row == 1 and p.sum.row == 1 and (aux == NULL or p.aux.row == 1):
+        finish_columns(p, c, sum, aux, rows)
+    else:
+        finish_rows(p, c, sum, aux, rows)

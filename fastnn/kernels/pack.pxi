@@ -70,18 +70,27 @@ cdef enum:
     ROWS_AT_ONCE = 16      # of a matrix that is packed: as many runs of memory are read side by side
 
 
+cdef inline int64_t sliver_stride(int64_t rows) noexcept nogil:
+    """How far it is from one sliver, NR columns of so many rows, to the next."""
+    return rows * NR + (SLIVER_PADDING if shares_sets(rows * NR) else 0)
+
+
 cdef void read_slivers(real *to, const real *x, int64_t x_row, int64_t x_column, int64_t rows,
                        int64_t columns) noexcept nogil:
     """A matrix as slivers of NR columns, one after the other; what lies beyond the last column stays undefined.
 
-    It is read along its rows, some at a time: processors fetch long runs of memory before they are asked for.
+    It is read along its rows, some at a time, while the next ones are asked for: processors fetch long runs of memory
+    by themselves, but not so many of them.
     """
-    cdef int64_t i = 0, j, n = ROWS_AT_ONCE if x_column == 1 else rows
+    cdef int64_t i = 0, j, n = ROWS_AT_ONCE if x_column == 1 else rows, row
     while i < rows:
         n = min(n, rows - i)
         j = 0
         while j < columns:
-            read_block(to + j * rows + i * NR, NR, x + i * x_row + j * x_column, x_row, x_column, n,
-                       min(columns - j, <int64_t> NR))
+            for row in range(i + n, min(i + 2 * n, rows)):
+                vprefetch_near(x + row * x_row + j * x_column)
+                vprefetch_near(x + row * x_row + j * x_column + VL)
+            read_block(to + j // NR * sliver_stride(rows) + i * NR, NR, x + i * x_row + j * x_column, x_row, x_column,
+                       n, min(columns - j, <int64_t> NR))
             j += NR
         i += n

@@ -85,7 +85,8 @@ cdef class StepAgain:
     cdef int loss
 
     def __init__(self, *, runner, network, objective, tuple layers, list forms, Py_ssize_t n_inputs,
-                 Py_ssize_t n_targets, cnp.ndarray updates, Exclusive lock, Changes changes not None, int loss, refused):
+                 Py_ssize_t n_targets, cnp.ndarray updates, Exclusive lock, Changes changes not None, int loss,
+                 refused):
         self.runner, self.network, self.objective, self.refused = runner, network, objective, refused
         self.layers, self.trainable = layers, tuple(layer.trainable for layer in layers)
         self.forms, self.n_inputs, self.n_targets = list(map(tuple, forms)), n_inputs, n_targets

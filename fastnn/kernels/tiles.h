@@ -46,6 +46,11 @@
 #define BLOCK_REALS (1048576 / (REAL_BITS / 8)) /* a block of b: shared by all rows, from the second-level cache */
 #define STACK_VECTORS (16384 / VBYTES)          /* blocks up to this size are packed on the stack */
 #define STACK_REALS (STACK_VECTORS * VL)
+/* Three cache lines between packed slivers that would otherwise begin in the same set of the caches, being a multiple
+ * of 4096 bytes long; and how much room that takes beyond a block's, or the stack's.                                */
+#define SLIVER_PADDING (192 / (REAL_BITS / 8))
+#define BLOCK_PADDING (BLOCK_REALS / (4096 / (REAL_BITS / 8)) * SLIVER_PADDING)
+#define STACK_PADDING_VECTORS (16384 / 4096 * 192 / VBYTES)
 #define L1_REALS (16384 / (REAL_BITS / 8))      /* half of the smallest first-level cache */
 #define NEAR_REALS (262144 / (REAL_BITS / 8))   /* a block of b up to this size is near: no band reads it from memory */
 #define FAR_REALS (1835008 / (REAL_BITS / 8))    /* a b of more than this comes from afar, ... */
