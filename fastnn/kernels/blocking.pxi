@@ -17,17 +17,17 @@ cdef inline int64_t block_columns(int64_t k, int64_t reals) noexcept nogil:
 
 cdef inline int64_t sliver_reals(int64_t n, int64_t k) noexcept nogil:
     """Room for the slivers of a block."""
-    return min((n + NR - 1) // NR * NR, block_columns(k, BLOCK_REALS)) * chain_length(k)
+    return min((n + NR - 1) // NR * NR, block_columns(k, block_reals)) * chain_length(k)
 
 
 cpdef int64_t product_scratch(int64_t m, int64_t n, int64_t k) noexcept nogil:
     """Bytes of scratch memory that a thread of an m x n x k product needs, in any layout; a smaller one needs no more.
 
-    It holds the slivers of a block, of which there are no more than fit into BLOCK_REALS, whatever k is.
+    It holds the slivers of a block, of which there are no more than fit into block_reals, whatever k is.
     """
     cdef int64_t slivers = (max(m, n) + NR - 1) // NR
-    cdef int64_t reals = min(slivers * (NR * chain_length(k) + SLIVER_PADDING),
-                             <int64_t> (BLOCK_REALS + BLOCK_PADDING))
+    cdef int64_t padded = block_reals // (4096 // <int64_t> sizeof(real))  # those that are 4096 bytes or more
+    cdef int64_t reals = min(slivers * (NR * chain_length(k) + SLIVER_PADDING), block_reals + padded * SLIVER_PADDING)
     return (BAND_REALS + reals) * sizeof(real) if reals >= STACK_REALS else 0
 
 
@@ -38,7 +38,18 @@ cdef inline bint packs_b(const Product *p) noexcept nogil:
         return True
     if p.m >= PACKING_ROWS and sliver_reals(p.n, p.k) > packing_reals and (shares_sets(p.b.row) or not in_place):
         return True
-    return p.m > streamed_rows and p.k * p.n > far_reals
+    return p.k * p.n > far_reals and p.m > streamed_rows(p)
+
+
+cdef inline int64_t streamed_rows(const Product *p) noexcept nogil:
+    """Up to how many rows read b row after row, rather than in tiles of columns: where it comes from afar, or where the
+    second-level cache does not hold it and parts of its rows would have to share sets."""
+    cdef int64_t reals = p.k * p.n
+    if reals > far_reals:
+        if wide_blocks and reals > L3_REALS:
+            return MEMORY_STREAMED_ROWS
+        return SHARING_STREAMED_ROWS if wide_blocks and shares_sets(p.b.row) else most_streamed_rows
+    return LOADING_ROWS if in_place and reals > L2_REALS and shares_sets(p.b.row) else 0
 
 
 cdef inline bint packs_a(const Product *p) noexcept nogil:
@@ -297,13 +308,8 @@ cdef void stream_rows(const Product *p, real *part) noexcept nogil:
 
 
 cdef inline bint is_streamed(const Product *p) noexcept nogil:
-    """Whether rows of b are read one after the other, rather than tiles of columns, whose parts of rows may have to
-    share sets: then it pays as soon as b does not fit into the second-level cache."""
-    cdef int64_t reals = p.k * p.n
-    if not (p.m <= streamed_rows and reals > far_reals
-            or in_place and p.m <= LOADING_ROWS and reals > L2_REALS and shares_sets(p.b.row)):
-        return False
-    return (p.b.column == 1 and p.sum.column == 1 and not p.add
+    """Whether rows of b are read one after the other."""
+    return (p.m <= streamed_rows(p) and p.b.column == 1 and p.sum.column == 1 and not p.add
             and (p.start.data == NULL or p.start.column == 1))
 
 
@@ -328,7 +334,7 @@ cdef void solve(Product *p, char *scratch) noexcept nogil:
     cdef real *copy = NULL
     cdef real *slivers = NULL
     cdef Product block
-    cdef int64_t columns = block_columns(p.k, BLOCK_REALS), j = 0, width
+    cdef int64_t columns = block_columns(p.k, block_reals), j = 0, width
     cdef bint streamed
     straighten(p)
     if p.m <= TURNED_ROWS and not p.add and p.n >= VL and p.b.row == 1 and p.b.column != 1:

@@ -66,10 +66,6 @@ cdef void write_block(real *to, int64_t to_row, int64_t to_column, const real *x
                 to[i * to_row + j * to_column] = x[i * x_row + j]
 
 
-cdef enum:
-    ROWS_AT_ONCE = 16      # of a matrix that is packed: as many runs of memory are read side by side
-
-
 cdef inline int64_t sliver_stride(int64_t rows) noexcept nogil:
     """How far it is from one sliver, NR columns of so many rows, to the next."""
     return rows * NR + (SLIVER_PADDING if shares_sets(rows * NR) else 0)
@@ -82,7 +78,7 @@ cdef void read_slivers(real *to, const real *x, int64_t x_row, int64_t x_column,
     It is read along its rows, some at a time, while the next ones are asked for: processors fetch long runs of memory
     by themselves, but not so many of them.
     """
-    cdef int64_t i = 0, j, n = ROWS_AT_ONCE if x_column == 1 else rows, row
+    cdef int64_t i = 0, j, n = packed_rows if x_column == 1 else rows, row
     while i < rows:
         n = min(n, rows - i)
         j = 0

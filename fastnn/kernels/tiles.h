@@ -47,10 +47,10 @@
 #define STACK_VECTORS (16384 / VBYTES)          /* blocks up to this size are packed on the stack */
 #define STACK_REALS (STACK_VECTORS * VL)
 /* Three cache lines between packed slivers that would otherwise begin in the same set of the caches, being a multiple
- * of 4096 bytes long; and how much room that takes beyond a block's, or the stack's.                                */
+ * of 4096 bytes long; and how many vectors that is at most on the stack.                                            */
 #define SLIVER_PADDING (192 / (REAL_BITS / 8))
-#define BLOCK_PADDING (BLOCK_REALS / (4096 / (REAL_BITS / 8)) * SLIVER_PADDING)
 #define STACK_PADDING_VECTORS (16384 / 4096 * 192 / VBYTES)
+#define PACKED_ROWS 16 /* of b that are read side by side while it is packed: as many runs of memory */
 #define L1_REALS (16384 / (REAL_BITS / 8))      /* half of the smallest first-level cache */
 #define NEAR_REALS (262144 / (REAL_BITS / 8))   /* a block of b up to this size is near: no band reads it from memory */
 #define FAR_REALS (1835008 / (REAL_BITS / 8))    /* a b of more than this comes from afar, ... */
@@ -72,6 +72,14 @@
  * second-level cache does not hold it.                                                                              */
 #define IN_PLACE_BLOCK_REALS (BLOCK_REALS / 2)
 #define L2_REALS (1048576 / (REAL_BITS / 8))
+/* With such a cache and whole vectors, a packed block is as wide as b, up to this size. It comes back from that cache
+ * sooner than b, which is then read in whole rows one after the other; and a is read less often.                   */
+#define NEAR_L3_BLOCK_REALS (8388608 / (REAL_BITS / 8))
+/* So packing pays for fewer rows: b is only streamed for up to so many if its rows share sets, ... */
+#define SHARING_STREAMED_ROWS 8
+/* ... or for so many if it does not fit into that cache.                                                           */
+#define MEMORY_STREAMED_ROWS 3
+#define L3_REALS (25165824 / (REAL_BITS / 8))
 /* Where vectors go through in two halves, tiles have fewer rows if b is near: stores come in shorter bursts. Such tiles
  * need no packed b so soon.                                                                                        */
 #define HALVED_MR (MR / 2)
