@@ -121,7 +121,7 @@ class Stepper:
 
     # ------------------------------------------------------------------------------------------ steps
 
-    def advance(self, runner: Any, table: NDArray[np.float64], arrays: Mapping[str, Any]) -> NDArray[np.float64]:
+    def advance(self, runner: Any, table: NDArray[np.float64], arrays: dict[str, Any]) -> NDArray[np.float64]:
         """Makes an update for each row of the table; returns the losses."""
         self.network.objective = self.objective
         with self.network.block.changes:

@@ -22,7 +22,7 @@ class Runner(Protocol):
 
     program: Program
 
-    def run(self, table: NDArray[np.float64], arrays: Mapping[str, Any], done: NDArray[np.int64] | None = None) -> int:
+    def run(self, table: NDArray[np.float64], arrays: dict[str, Any], done: NDArray[np.int64] | None = None) -> int:
         """Runs one step for each row of the table; `arrays` are bound to the blocks of these names.
 
         Returns the number of steps done, all of them unless an exception is raised; a signal handler's comes through
@@ -31,7 +31,7 @@ class Runner(Protocol):
         """
         ...
 
-    def time(self, table: NDArray[np.float64], arrays: Mapping[str, Any]) -> tuple[NDArray[np.float64], list[int]]:
+    def time(self, table: NDArray[np.float64], arrays: dict[str, Any]) -> tuple[NDArray[np.float64], list[int]]:
         """Does the same, one instruction after the other.
 
         Returns the seconds of each instruction (column) in each step (row), and the threads that each used.
@@ -52,7 +52,7 @@ class Backend(Protocol):
         """Binds a Program to the lasting blocks."""
         ...
 
-    def bring(self, arrays: Mapping[str, Any]) -> dict[str, Any]:
+    def bring(self, arrays: dict[str, Any]) -> dict[str, Any]:
         """Arrays that many runs will read, where the backend reads them: moved to the device, if there is one."""
         ...
 
