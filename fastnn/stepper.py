@@ -8,6 +8,7 @@ import contextlib
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,9 +59,10 @@ class Stepper:
         """What is not kept by pickling."""
         self.gradients = self.network.block.backend.block(self.network.block.size, self.network.dtype)
         self.runners: dict[Any, Any] = {}
+        self.slice_steps: WeakKeyDictionary[Any, int] = WeakKeyDictionary()  # that a prepared Program makes in a slice
 
     def __getstate__(self) -> dict[str, Any]:
-        state = {key: value for key, value in self.__dict__.items() if key not in ("runners", "gradients")}
+        state = {key: value for key, value in self.__dict__.items() if key not in ("runners", "slice_steps", "gradients")}
         return {**state, "state": self.network.block.backend.to_numpy(self.state).copy()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
