@@ -62,7 +62,8 @@ class Stepper:
         self.slice_steps: WeakKeyDictionary[Any, int] = WeakKeyDictionary()  # that a prepared Program makes in a slice
 
     def __getstate__(self) -> dict[str, Any]:
-        state = {key: value for key, value in self.__dict__.items() if key not in ("runners", "slice_steps", "gradients")}
+        made_anew = ("runners", "slice_steps", "gradients")
+        state = {key: value for key, value in self.__dict__.items() if key not in made_anew}
         return {**state, "state": self.network.block.backend.to_numpy(self.state).copy()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

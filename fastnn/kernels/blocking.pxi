@@ -186,9 +186,17 @@ cdef inline void place_a(const Product *p, Tile *t, int64_t i, int64_t rows, int
         copy_rows(copy, BAND_ROW, a, p.a.row, rows, t.k)
 
 
+cdef inline int64_t most_rows(const Product *p, bint packed, bint copied) noexcept nogil:
+    """How many rows a tile has at most."""
+    cdef int64_t most = near_mr if packed or sliver_reals(p.n, p.k) <= NEAR_REALS else MR
+    if p.n <= VL and not copied and p.a.column == 1 and shares_sets(p.a.row):
+        most = min(most, <int64_t> SHARING_ROWS)  # with one vector a row, little time hides what a's rows push out
+    return most
+
+
 cdef void one_chain(const Product *p, Tile *t, int64_t step, bint packed, real *copy) noexcept nogil:
     """The chain that begins at `step`, band after band; t.b is in place. The epilogue follows a band's last chain."""
-    cdef int64_t most = near_mr if packed or sliver_reals(p.n, p.k) <= NEAR_REALS else MR
+    cdef int64_t most = most_rows(p, packed, copy != NULL)
     cdef int64_t bands = (p.m + most - 1) // most, i = 0, rows, together
     cdef const real *b = t.b
     cdef Ahead ahead
