@@ -63,8 +63,8 @@
 #define LOADING_ROWS 4                           /* up to so many rows, loading b is what takes the time: ... */
 #define LOADING_COLUMNS (4 * NR)                 /* from so many columns on they begin at its cache lines, ... */
 #define NEAR_L3_LOADING_COLUMNS (8 * NR)         /* ... or from so many; ... */
-#define SHARING_ROWS 10                          /* rows of a that may share a set of the first-level cache: 12 lines */
 #define STORING_STEPS 32                         /* ... and up to so many steps, storing c */
+#define SHARING_ROWS 10                         /* rows of a that may share a set of the first-level cache, of 12 lines */
 #define PACKING_ROWS (8 * MR)                   /* b is packed where this many rows use a block ... */
 #define PACKING_REALS (65536 / (REAL_BITS / 8)) /* ... of more than this */
 /* With whole vectors of 64 bytes and a near third-level cache (Zen 5) tiles read b as fast where it lies, in blocks of
