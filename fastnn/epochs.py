@@ -74,14 +74,14 @@ class ArrayEpochs:
         advance = self._single(arrays) if self.per_update == 1 else self._accumulating(arrays)
         losses = np.empty(self.updates)
         done, going = 0, True
-        size = self.stepper.slice_steps.get(self._runner, 1)  # from one call of `fit` to the next
+        size = max(1, self.stepper.slice_batches.get(self._runner, 1) // self.per_update)  # as in the last epoch
         while done < self.updates and going:
             stop = done + 1 if each_step else min(self.updates, done + size)
             began = time.perf_counter()
             losses[done:stop] = advance(done, stop)
             seconds = time.perf_counter() - began
             size = max(1, min(2 * size + 16, int((stop - done) * SLICE_SECONDS / max(seconds, 1e-9))))
-            self.stepper.slice_steps[self._runner] = size
+            self.stepper.slice_batches[self._runner] = size * self.per_update
             going = watch(stop - done, float(losses[stop - 1]))
             done = stop
         rows = self._rows

@@ -29,9 +29,8 @@ class Predictor:
         counts = np.arange(PREDICT_ROWS + 1, dtype=np.float64)[:, None]
         self._table = counts if has_rows else counts[:, :0]  # the run table of n rows is its line n
         plain = len(network.inputs) == len(network.outputs) == 1 and network.input_layers[0].dtype != "uint8"
-        again = PredictAgain(self.runner, self._table, np.dtype(network.dtype), network.input_shapes[0],
-                             network.output_shapes[0])  # fmt: skip
-        self._short_way = again.run if plain else None
+        self._short_way = PredictAgain(self.runner, self._table, np.dtype(network.dtype), network.input_shapes[0],
+                                       network.output_shapes[0]).run if plain else None  # fmt: skip
 
     def _prepare(self, rows: int) -> Any:
         block = self.network.block

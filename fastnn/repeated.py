@@ -47,7 +47,7 @@ class RepeatedStep(StepAgain):
     def __init__(self, stepper: Stepper, samples: Samples, lock: Exclusive | None, collect: bool) -> None:
         self._stepper = stepper
         self._collect = collect
-        self._runner = stepper.batch_runner(samples, "update", collect=collect)
+        runner = stepper.batch_runner(samples, "update", collect=collect)
         self.rows = samples.n
         inputs = [Form(f"input:x{i}", array.dtype, array.shape, None) for i, array in enumerate(samples.inputs)]
         limits = [_limits(loss, kind.labels, shape[-1:]) for loss, kind, shape in
@@ -57,9 +57,9 @@ class RepeatedStep(StepAgain):
                    for i, array in enumerate(samples.weights) if array is not None]  # fmt: skip
         network = stepper.network
         super().__init__(
-            runner=self._runner, network=network, objective=stepper.objective, layers=tuple(network.layers),
+            runner=runner, network=network, objective=stepper.objective, layers=tuple(network.layers),
             forms=[*inputs, *targets, *weights], n_inputs=len(inputs), n_targets=len(targets), updates=stepper.updates,
-            lock=lock, changes=network.block.changes, loss=self._runner.program.slots.index("loss"), refused=StepError,
+            lock=lock, changes=network.block.changes, slots=runner.program.slots, refused=StepError,
         )  # fmt: skip
 
     @staticmethod
@@ -82,7 +82,7 @@ class RepeatedStep(StepAgain):
     def rows_ahead(self) -> NDArray[np.float64]:
         """The run table of the next AHEAD steps."""
         rows = np.full(AHEAD, self.rows)
-        return self._stepper.table(self._runner, rows, np.zeros_like(rows))
+        return self._stepper.table(self.runner, rows, np.zeros_like(rows))
 
     def run_seen(self, x: Any, y: Any, sample_weight: Any, seen: list[Predictions]) -> float | None:
         """`run`; where predictions are collected, `seen` gets them, with copies of targets and weights.

@@ -59,10 +59,10 @@ class Stepper:
         """What is not kept by pickling."""
         self.gradients = self.network.block.backend.block(self.network.block.size, self.network.dtype)
         self.runners: dict[Any, Any] = {}
-        self.slice_steps: WeakKeyDictionary[Any, int] = WeakKeyDictionary()  # that a prepared Program makes in a slice
+        self.slice_batches: WeakKeyDictionary[Any, int] = WeakKeyDictionary()  # of each prepared Program
 
     def __getstate__(self) -> dict[str, Any]:
-        made_anew = ("runners", "slice_steps", "gradients")
+        made_anew = ("runners", "slice_batches", "gradients")
         state = {key: value for key, value in self.__dict__.items() if key not in made_anew}
         return {**state, "state": self.network.block.backend.to_numpy(self.state).copy()}
 

@@ -297,19 +297,19 @@ def test_rows_that_are_asked_for_ahead(dtype, source, shuffled, threads):
     not there, there is nothing to read. Data of more than a megabyte, which is not expected to be in the cache.
     """
     runtime.set_num_threads(threads)
-    rows, width = Extent("rows", 64), 401
+    rows, n, width = Extent("rows", 64), 12_000, 128 if source == "uint8" else 24  # so short that all are asked for
     with Graph(dtype) as graph:
-        data, weight = graph.input("x", (0, width), source), graph.input("w", (width, 120))
+        data, weight = graph.input("x", (0, width), source), graph.input("w", (width, 1200))
         index = graph.input("index", (0,), "int64") if shuffled else None
         batch = ops.gather(data, index, rows=rows, dtype=dtype)
         kept = ops.collect(ops.matmul(batch, weight), start="start")
     program = plan(graph, {"kept": kept}, {kept: Place("output:kept")})
     runner = backends.get("native").prepare(program, dtype, {})
-    x, w = guard.guarded(numbers((3000, width), source)), numbers((width, 120), dtype, 1)
-    order = np.random.default_rng(0).permutation(3000) if shuffled else np.arange(3000)
-    found, starts = np.zeros((3000, 120), dtype), np.arange(0, 3000, 64)
+    x, w = guard.guarded(numbers((n, width), source)), numbers((width, 1200), dtype, 1)
+    order = np.random.default_rng(0).permutation(n) if shuffled else np.arange(n)
+    found, starts = np.zeros((n, 1200), dtype), np.arange(0, n, 64)
     table = np.zeros((len(starts), len(program.slots)))
-    table[:, program.slots.index("rows")] = np.minimum(64, 3000 - starts)
+    table[:, program.slots.index("rows")] = np.minimum(64, n - starts)
     table[:, program.slots.index("start")] = starts
     arrays = {"input:x": x, "input:w": w, "output:kept": found}
     if shuffled:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+import dataclasses
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -194,6 +196,42 @@ def test_a_rate_that_watches_is_asked_each_time() -> None:
         assert short.step(x, labels) == long_step(long, x, labels)
         for trainer in (short, long):
             trainer.optimizer.observe({"loss": float(step)})
+    assert same_weights(short.network, long.network)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class Watched(fnn.schedules.Schedule):
+    """Falling rates; once, while those of many steps are asked for, another thread does something."""
+
+    meanwhile: ClassVar[list[Callable[[], None]]] = []
+
+    def table(self, steps: np.ndarray) -> np.ndarray:
+        if len(steps) > 1 and self.meanwhile:
+            thread = threading.Thread(target=self.meanwhile.pop())
+            thread.start()
+            thread.join()
+        return 0.5 / (1.0 + steps)
+
+
+def test_no_step_falls_between_the_table_and_its_first_step() -> None:
+    """The rates of the steps to come are asked for while the network is locked: they are those of these steps."""
+    x, labels = blobs(16)
+    short, long = pair("native", "cross_entropy", fnn.SGD(Watched()))
+    refused: list[str] = []
+
+    def interrupt() -> None:
+        try:
+            short.step(x, labels)
+        except RuntimeError as problem:
+            refused.append(str(problem))
+
+    for _ in range(4):
+        expected = long_step(long, x, labels)
+        Watched.meanwhile[:] = [interrupt] * (not refused)
+        assert short.step(x, labels) == expected
+    assert len(refused) == 1
+    assert "being trained already" in refused[0]
+    assert short.steps == 4
     assert same_weights(short.network, long.network)
 
 

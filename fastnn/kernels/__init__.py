@@ -83,9 +83,9 @@ def peak_flops(dtype: str) -> int:
     return _module(dtype).PEAK_FLOPS
 
 
-def product_scratch(m: int, n: int, k: int, dtype: str) -> int:
-    """Bytes of scratch memory that each thread of an m x n x k product needs."""
-    return _module(dtype).product_scratch(m, n, k)
+def product_scratch(m: int, n: int, k: int, dtype: str, n_threads: int = 1) -> int:
+    """Bytes of scratch memory that each thread of an m x n x k product needs: the fewer, the more threads there are."""
+    return _module(dtype).product_scratch(m, n, k, n_threads)
 
 
 def product_scratch_address(dtype: str) -> int:

@@ -15,19 +15,25 @@ cdef inline int64_t block_columns(int64_t k, int64_t reals) noexcept nogil:
     return max(<int64_t> 1, reals // sliver) * NR
 
 
+cdef inline int64_t block_of_each(int64_t n_threads) noexcept nogil:
+    """How large a packed block may be: threads share the cache that holds wide ones."""
+    return max(<int64_t> BLOCK_REALS, block_reals // n_threads)
+
+
 cdef inline int64_t sliver_reals(int64_t n, int64_t k) noexcept nogil:
-    """Room for the slivers of a block."""
-    return min((n + NR - 1) // NR * NR, block_columns(k, block_reals)) * chain_length(k)
+    """Numbers in the slivers of n columns, or of as many as make a block."""
+    return min((n + NR - 1) // NR * NR, block_columns(k, BLOCK_REALS)) * chain_length(k)
 
 
-cpdef int64_t product_scratch(int64_t m, int64_t n, int64_t k) noexcept nogil:
-    """Bytes of scratch memory that a thread of an m x n x k product needs, in any layout; a smaller one needs no more.
+cpdef int64_t product_scratch(int64_t m, int64_t n, int64_t k, int64_t n_threads) noexcept nogil:
+    """Bytes of scratch memory that each thread of an m x n x k product needs, in any layout; a smaller one needs no
+    more, and all threads together have enough for one that does everything.
 
-    It holds the slivers of a block, of which there are no more than fit into block_reals, whatever k is.
+    It holds the slivers of a block, of which there are no more than fit into one, whatever k is.
     """
-    cdef int64_t slivers = (max(m, n) + NR - 1) // NR
-    cdef int64_t padded = block_reals // (4096 // <int64_t> sizeof(real))  # those that are 4096 bytes or more
-    cdef int64_t reals = min(slivers * (NR * chain_length(k) + SLIVER_PADDING), block_reals + padded * SLIVER_PADDING)
+    cdef int64_t slivers = (max(m, n) + NR - 1) // NR, block = block_of_each(n_threads)
+    cdef int64_t padded = block // (4096 // <int64_t> sizeof(real))  # those that are 4096 bytes or more
+    cdef int64_t reals = min(slivers * (NR * chain_length(k) + SLIVER_PADDING), block + padded * SLIVER_PADDING)
     return (BAND_REALS + reals) * sizeof(real) if reals >= STACK_REALS else 0
 
 
@@ -342,7 +348,7 @@ cdef void solve(Product *p, char *scratch) noexcept nogil:
     cdef real *copy = NULL
     cdef real *slivers = NULL
     cdef Product block
-    cdef int64_t columns = block_columns(p.k, block_reals), j = 0, width
+    cdef int64_t columns = block_columns(p.k, p.block), j = 0, width
     cdef bint streamed
     straighten(p)
     if p.m <= TURNED_ROWS and not p.add and p.n >= VL and p.b.row == 1 and p.b.column != 1:
@@ -425,6 +431,9 @@ cdef inline void finish_columns(const Product *p, real *c, const real *sum, cons
                                 int64_t rows) noexcept nogil:
     """The same where columns are contiguous, as they are once the sides have been exchanged."""
     cdef int64_t column
+    if p.c.column == rows and p.sum.column == rows and (aux == NULL or p.aux.column == rows):
+        apply_run(p, c, sum, aux, rows * p.n)
+        return
     for column in range(p.n):
         apply_run(p, c, sum, aux, rows)
         c += p.c.column

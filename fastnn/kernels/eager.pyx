@@ -31,7 +31,7 @@ cdef enum:
     MAX_INPUTS = 5
 
 MAX_AXES = MAX_DIMS  # of an array
-ctypedef int64_t (*Scratch)(int64_t m, int64_t n, int64_t k) noexcept nogil
+ctypedef int64_t (*Scratch)(int64_t m, int64_t n, int64_t k, int64_t n_threads) noexcept nogil
 
 cdef tuple DTYPES = ("float32", "float64")  # by type code
 RULES = {"broadcast": BROADCAST, "product": PRODUCT, None: NO_RULE}
@@ -268,7 +268,7 @@ cdef run_usual(Front front, Instruction *instruction, tuple inputs, out):
     cdef Numbers numbers
     cdef cnp.npy_intp shape[MAX_DIMS]
     cdef int64_t k = 0, scratch = 0
-    cdef int ndim, type, count = len(inputs)
+    cdef int ndim, type, team, count = len(inputs)
     cdef Operand *operand = &instruction.operand[front.n_outputs]
     if count > MAX_INPUTS:
         return None
@@ -278,8 +278,6 @@ cdef run_usual(Front front, Instruction *instruction, tuple inputs, out):
     instruction.kernel = <Kernel> <void *> front.address(type)
     if front.rule == PRODUCT:
         ndim = product_shape(operand, count, instruction.integer, shape, &k)
-        if ndim != -1:
-            scratch = front.scratch_for[type](shape[0], shape[1], k)
     else:
         ndim = broadcast_shape(operand, count, shape)
     target = None if ndim == -1 else target_for(out, type, ndim, shape)
@@ -295,7 +293,10 @@ cdef run_usual(Front front, Instruction *instruction, tuple inputs, out):
     instruction.run = NULL
     instruction.coming = NULL
     instruction.work = work_of(front, type, count, ndim, shape, k)
-    if run_with_scratch(instruction, team_for(instruction.work), scratch) != KERNEL_OK:
+    team = team_for(instruction.work)
+    if front.rule == PRODUCT:
+        scratch = front.scratch_for[type](shape[0], shape[1], k, team)
+    if run_with_scratch(instruction, team, scratch) != KERNEL_OK:
         return None
     return target
 

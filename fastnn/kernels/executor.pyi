@@ -75,6 +75,7 @@ class CompiledRunner:
 
 class StepAgain:
     forms: list[Any]
+    runner: Any
     def __init__(
         self,
         *,
@@ -88,7 +89,7 @@ class StepAgain:
         updates: NDArray[np.int64],
         lock: Exclusive | None,
         changes: Changes,
-        loss: int,
+        slots: tuple[str, ...],
         refused: type[Exception],
     ) -> None: ...
     def rows_ahead(self) -> NDArray[np.float64]: ...

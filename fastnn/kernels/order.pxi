@@ -12,9 +12,10 @@ def shuffled(double[::1] draws) -> np.ndarray:
     cdef double draw
     if n > 0:
         order = <int64_t *> &draws[0]
-        for i in range(n):
-            memcpy(&draw, order + i, sizeof(double))  # what follows writes there and before
-            place = <int64_t> (draw * (i + 1))
-            order[i] = order[place]
-            order[place] = i
+        with nogil:
+            for i in range(n):
+                memcpy(&draw, order + i, sizeof(double))  # what follows writes there and before
+                place = max(<int64_t> 0, min(<int64_t> (draw * (i + 1)), i))
+                order[i] = order[place]
+                order[place] = i
     return np.asarray(draws).view(np.int64)

@@ -75,15 +75,15 @@ cdef void read_slivers(real *to, const real *x, int64_t x_row, int64_t x_column,
                        int64_t columns) noexcept nogil:
     """A matrix as slivers of NR columns, one after the other; what lies beyond the last column stays undefined.
 
-    It is read along its rows, some at a time, while the next ones are asked for: processors fetch long runs of memory
-    by themselves, but not so many of them.
+    It is read along its rows, some at a time, since processors fetch long runs of memory before they are asked for;
+    whole rows of a wide block are asked for all the same, which begins them sooner.
     """
-    cdef int64_t i = 0, j, n = packed_rows if x_column == 1 else rows, row
+    cdef int64_t i = 0, j, n = packed_rows if x_column == 1 else rows, ahead = n if wide_blocks else 0, row
     while i < rows:
         n = min(n, rows - i)
         j = 0
         while j < columns:
-            for row in range(i + n, min(i + 2 * n, rows)):
+            for row in range(i + n, min(i + n + ahead, rows)):
                 vprefetch_near(x + row * x_row + j * x_column)
                 vprefetch_near(x + row * x_row + j * x_column + VL)
             read_block(to + j // NR * sliver_stride(rows) + i * NR, NR, x + i * x_row + j * x_column, x_row, x_column,

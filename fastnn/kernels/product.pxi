@@ -20,6 +20,7 @@ cdef struct Product:
     Matrix aux             # what the slope is taken at
     int epilogue, code
     const double *numbers
+    int64_t block          # numbers of b that may be packed at a time
     Coming *coming         # what to ask for meanwhile; NULL: nothing
 
 
@@ -215,6 +216,7 @@ cdef int run_product(const Instruction *instruction, Product *p, int thread, int
     """One thread's part."""
     if thread == 0 and is_coming(instruction.coming):
         p.coming = instruction.coming
+    p.block = block_of_each(n_threads)
     if better_exchanged(p):
         exchange_sides(p)
     if n_threads > 1:

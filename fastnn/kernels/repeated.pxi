@@ -68,13 +68,14 @@ cdef class StepAgain:
         The number of steps made, one int64: what is run counts there.
     lock, changes
         The network's, held during a step; without a lock, the caller holds it.
-    loss
-        The column of the run table in which a step leaves its loss.
+    slots
+        The run table's columns; in "loss" a step leaves its loss.
     refused
         The class of the exception by which the runner refuses operands.
     """
 
-    cdef object runner, network, objective, refused
+    cdef object network, objective, refused
+    cdef readonly object runner
     cdef tuple layers, trainable
     cdef readonly list forms
     cdef Py_ssize_t n_inputs, n_targets
@@ -85,15 +86,13 @@ cdef class StepAgain:
     cdef int loss
 
     def __init__(self, *, runner, network, objective, tuple layers, list forms, Py_ssize_t n_inputs,
-                 Py_ssize_t n_targets, cnp.ndarray updates, Exclusive lock, Changes changes not None, int loss,
+                 Py_ssize_t n_targets, cnp.ndarray updates, Exclusive lock, Changes changes not None, tuple slots,
                  refused):
         self.runner, self.network, self.objective, self.refused = runner, network, objective, refused
         self.layers, self.trainable = layers, tuple(layer.trainable for layer in layers)
         self.forms, self.n_inputs, self.n_targets = list(map(tuple, forms)), n_inputs, n_targets
-        self.updates, self.lock, self.changes, self.loss = updates, lock, changes, loss
-        self.first, self.table = 0, self.rows_ahead()
-        self.first = (<int64_t *> cnp.PyArray_DATA(updates))[0]
-        self.row = self.table[:1].copy()
+        self.updates, self.lock, self.changes, self.loss = updates, lock, changes, slots.index("loss")
+        self.row, self.table = np.empty((1, len(slots))), np.empty((0, len(slots)))
 
     def rows_ahead(self):
         """The run table of the next steps, as many as the caller likes to make at once."""

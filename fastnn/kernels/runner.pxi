@@ -25,18 +25,21 @@ cdef class CompiledRunner:
         raise NotImplementedError
 
     def run(self, cnp.ndarray table not None, dict arrays not None, cnp.ndarray done=None):
-        """Runs one step for each row of the table, without the GIL; see `fastnn.backends.Runner`."""
-        self.run_on(self.free(), table, arrays, done, None)
+        """Runs one step for each row of the table; see `fastnn.backends.Runner`.
+
+        Without the GIL, unless it takes less time than it is worth to let go of that.
+        """
+        self.run_on(self.idle_executor(), table, arrays, done, None)
         return table.shape[0]
 
     def time(self, cnp.ndarray table not None, dict arrays not None):
         """The same, one instruction at a time; see `fastnn.backends.Runner`."""
-        cdef Executor machine = self.free()
+        cdef Executor machine = self.idle_executor()
         times = np.zeros((table.shape[0], machine.plan.n))
         self.run_on(machine, table, arrays, None, times)
         return times, machine.teams
 
-    cdef Executor free(self):
+    cdef Executor idle_executor(self):
         """One that nobody uses."""
         return self.idle.pop() if self.idle else self.make_executor()
 

@@ -73,9 +73,11 @@
  * second-level cache does not hold it.                                                                              */
 #define IN_PLACE_BLOCK_REALS (BLOCK_REALS / 2)
 #define L2_REALS (1048576 / (REAL_BITS / 8))
-/* With such a cache and whole vectors, a packed block is as wide as b, up to this size. It comes back from that cache
- * sooner than b, which is then read in whole rows one after the other; and a is read less often.                   */
+/* On such a processor a packed block is as wide as b, up to this size for all threads together. It comes back from that
+ * cache sooner than b, which is then read in whole rows, one after the other, as memory likes it; and a is read less
+ * often.                                                                                                            */
 #define NEAR_L3_BLOCK_REALS (8388608 / (REAL_BITS / 8))
+#define WIDE_PACKED_ROWS 1
 /* So packing pays for fewer rows: b is only streamed for up to so many if its rows share sets, ... */
 #define SHARING_STREAMED_ROWS 8
 /* ... or for so many if it does not fit into that cache.                                                           */

@@ -275,6 +275,7 @@ cdef inline bint read_ones_update(const Instruction *instruction, Product *p) no
     p.start.data = p.aux.data = NULL
     p.add = True
     p.epilogue = NO_EPILOGUE
+    p.coming = NULL
     return form.rows <= min(ROW_CHUNK, KCHAIN) and is_contiguous(&form.x) and is_contiguous(&form.y)
 
 
