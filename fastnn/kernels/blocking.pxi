@@ -111,10 +111,6 @@ cdef inline bint is_direct(const Product *p, const Tile *t) noexcept nogil:
     return p.sum.column == 1 and (t.start == NULL or p.start.column == 1)
 
 
-cdef enum:
-    ASKING_BANDS = 3       # narrow bands that one call computes while there is something to ask for in between
-
-
 cdef struct Ahead:
     # The part of a that the next band will read.
     const real *a

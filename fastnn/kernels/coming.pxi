@@ -5,6 +5,7 @@ cdef enum:
     LINE = 64              # bytes
     ASKING_WORK = 384      # multiply-adds for each line that is asked for: it comes from the third-level cache in less
     MOST_LINES = 32        # at a time: of more, the processor would wait for the first before it goes on
+    ASKING_BANDS = 3       # narrow bands of a product between two times
 
 
 cdef extern from *:

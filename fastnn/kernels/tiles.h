@@ -76,7 +76,7 @@
 /* On such a processor a packed block is as wide as b, up to this size for all threads together. It comes back from that
  * cache sooner than b, which is then read in whole rows, one after the other, as memory likes it; and a is read less
  * often.                                                                                                            */
-#define NEAR_L3_BLOCK_REALS (8388608 / (REAL_BITS / 8))
+#define WIDE_BLOCK_REALS (8388608 / (REAL_BITS / 8))
 #define WIDE_PACKED_ROWS 1
 /* So packing pays for fewer rows: b is only streamed for up to so many if its rows share sets, ... */
 #define SHARING_STREAMED_ROWS 8
