@@ -7,7 +7,6 @@ values is checked again. The learning rate and its like are computed for many st
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 
 from fastnn.backends import StepError
 from fastnn.feed import Samples
-from fastnn.kernels.executor import Exclusive, StepAgain
+from fastnn.kernels.executor import Exclusive, StepAgain, several
 from fastnn.losses import CrossEntropy, Loss
 from fastnn.reporting import Predictions
 from fastnn.stepper import Stepper
@@ -69,7 +68,7 @@ class RepeatedStep(StepAgain):
 
         `lock` is held during each step, None if the caller holds it; `collect` asks for the steps' predictions.
         """
-        given = (*_several(x), *_several(y), *(() if sample_weight is None else (sample_weight,)))
+        given = (*several(x), *several(y), *(() if sample_weight is None else (sample_weight,)))
         read = (*samples.inputs, *samples.targets, *(each for each in samples.weights if each is not None))
         alike = len(given) == len(read) and all(
             type(a) is np.ndarray and a.dtype == b.dtype and a.shape == b.shape
@@ -93,17 +92,13 @@ class RepeatedStep(StepAgain):
         loss = self.run(x, y, sample_weight, outputs)
         if self._collect and loss is not None:
             weight = None if sample_weight is None else sample_weight.copy()
-            seen.append(Predictions(predicted, [each.copy() for each in _several(y)], [weight] * len(predicted)))
+            seen.append(Predictions(predicted, [each.copy() for each in several(y)], [weight] * len(predicted)))
         return loss
 
 
 def latest(ways: tuple[RepeatedStep, ...], new: RepeatedStep | None) -> tuple[RepeatedStep, ...]:
     """The short ways for the last few forms of batches, the newest in front."""
     return ways if new is None else (new, *(way for way in ways if way.forms != new.forms))[:KEPT]
-
-
-def _several(value: Any) -> Sequence[Any]:
-    return value if type(value) is tuple else (value,)
 
 
 def _limits(loss: Loss, labels: bool, classes: tuple[int, ...]) -> tuple[float, float] | None:

@@ -52,7 +52,7 @@ class Backend(Protocol):
         """Binds a Program to the lasting blocks."""
         ...
 
-    def bring(self, arrays: dict[str, Any]) -> dict[str, Any]:
+    def bring(self, arrays: Mapping[str, Any]) -> dict[str, Any]:
         """Arrays that many runs will read, where the backend reads them: moved to the device, if there is one."""
         ...
 

@@ -405,10 +405,15 @@ cdef void apply_strided(const Product *p, real *c, const real *sum, const real *
         j += n
 
 
-cdef inline void finish_rows(const Product *p, real *c, const real *sum, const real *aux, int64_t rows) noexcept nogil:
+cdef inline void finish_rows(const Product *p, int64_t i, int64_t rows) noexcept nogil:
     """The epilogue on some rows, each contiguous or not."""
-    cdef bint contiguous = p.c.column == 1 and p.sum.column == 1 and (aux == NULL or p.aux.column == 1)
+    cdef real *c = p.c.data + i * p.c.row
+    cdef const real *sum = p.sum.data + i * p.sum.row
+    cdef const real *aux = NULL
+    cdef bint contiguous = p.c.column == 1 and p.sum.column == 1 and (p.aux.data == NULL or p.aux.column == 1)
     cdef int64_t row
+    if p.aux.data != NULL:
+        aux = p.aux.data + i * p.aux.row
     if contiguous and p.c.row == p.n and p.sum.row == p.n and (aux == NULL or p.aux.row == p.n):
         apply_run(p, c, sum, aux, rows * p.n)
         return
@@ -423,29 +428,14 @@ cdef inline void finish_rows(const Product *p, real *c, const real *sum, const r
             aux += p.aux.row
 
 
-cdef inline void finish_columns(const Product *p, real *c, const real *sum, const real *aux,
-                                int64_t rows) noexcept nogil:
-    """The same where columns are contiguous, as they are once the sides have been exchanged."""
-    cdef int64_t column
-    if p.c.column == rows and p.sum.column == rows and (aux == NULL or p.aux.column == rows):
-        apply_run(p, c, sum, aux, rows * p.n)
-        return
-    for column in range(p.n):
-        apply_run(p, c, sum, aux, rows)
-        c += p.c.column
-        sum += p.sum.column
-        if aux != NULL:
-            aux += p.aux.column
-
-
 cdef void finish(const Product *p, int64_t i, int64_t rows) noexcept nogil:
-    """The epilogue on some finished rows, while they are in the first-level cache."""
-    cdef real *c = p.c.data + i * p.c.row
-    cdef const real *sum = p.sum.data + i * p.sum.row
-    cdef const real *aux = NULL
-    if p.aux.data != NULL:
-        aux = p.aux.data + i * p.aux.row
-    if p.c.column != 1 and p.c.row == 1 and p.sum.row == 1 and (aux == NULL or p.aux.row == 1):
-        finish_columns(p, c, sum, aux, rows)
+    """The epilogue on some finished rows, while they are in the first-level cache; on their columns, if these are
+    contiguous, as they are once the sides have been exchanged."""
+    cdef Product part
+    if p.c.column != 1 and p.c.row == 1 and p.sum.row == 1 and (p.aux.data == NULL or p.aux.row == 1):
+        part = p[0]
+        narrow(&part, i, rows, 0, p.n)
+        exchange_sides(&part)
+        finish_rows(&part, 0, part.m)
     else:
-        finish_rows(p, c, sum, aux, rows)
+        finish_rows(p, i, rows)

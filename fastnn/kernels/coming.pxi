@@ -8,13 +8,6 @@ cdef enum:
     ASKING_BANDS = 3       # narrow bands of a product between two times
 
 
-cdef extern from *:
-    """
-    #define prefetch_near(place) __builtin_prefetch(place, 0, 2) /* into the second-level cache */
-    """
-    void prefetch_near(const char *place) noexcept nogil
-
-
 cdef inline void note_coming(Coming *coming, const char *source, const int64_t *index, int64_t stride, int64_t size,
                              int64_t rows) noexcept nogil:
     """Notes rows of `size` bytes, `stride` bytes apart; of several gathers in a step, those that are most."""
@@ -37,7 +30,7 @@ cdef inline void ask(Coming *coming, int64_t work) noexcept nogil:
         place = coming.source + row * coming.stride + coming.offset
         part = min(lines, (coming.size - coming.offset + LINE - 1) // LINE)
         for i in range(part):
-            prefetch_near(place + i * LINE)
+            vprefetch_near(<const real *> (place + i * LINE))
         lines -= part
         coming.offset += part * LINE
         if coming.offset >= coming.size:

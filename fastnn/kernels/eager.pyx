@@ -15,7 +15,8 @@ from cpython.long cimport PyLong_CheckExact
 
 from fastnn.kernels.executor cimport bind_array, fill_attributes, run_instruction, team_for
 from fastnn.kernels.instruction cimport (
-    KERNEL_OK, MAX_DIMS, MAX_OPERANDS, TYPE_FLOAT32, TYPE_INT32, TYPE_UINT8, Instruction, Kernel, Operand,
+    KERNEL_OK, MAX_DIMS, MAX_OPERANDS, TYPE_FLOAT32, Instruction, Kernel, Operand,
+    item_size,
 )
 
 from fastnn.program import FAR_SPEED, NEAR_BYTES, NEAR_SPEED
@@ -175,11 +176,6 @@ cdef int product_shape(const Operand *operand, int count, const int64_t *flags, 
     if count > 2 and operand[2].data != NULL and (operand[2].ndim != 1 or operand[2].shape[0] != shape[1]):
         return -1
     return 2
-
-
-cdef inline int64_t item_size(int type) noexcept:
-    """Bytes of a number of that type."""
-    return 1 if type == TYPE_UINT8 else 4 if type == TYPE_FLOAT32 or type == TYPE_INT32 else 8
 
 
 cdef inline void bounds(const Operand *operand, const char **first, const char **last) noexcept:

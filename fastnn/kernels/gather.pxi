@@ -40,6 +40,11 @@ cdef inline int64_t row_size(const Operand *operand) noexcept nogil:
     return size
 
 
+cdef inline bint is_far(const Operand *source) noexcept nogil:
+    """Whether it is too large to stay in the cache."""
+    return source.shape[0] * row_size(source) * item_size(source.type) > NEAR
+
+
 cdef inline int64_t source_row(const Rows *rows, int64_t i) noexcept nogil:
     """Where row i comes from; -1 if there is no such row."""
     cdef const Operand *listed = rows.source if rows.index == NULL else rows.index
@@ -100,7 +105,7 @@ cdef int move_rows(const Rows *rows, const source_type *source, target_type *tar
     cdef int64_t source_stride = rows.source.stride[0], target_stride = rows.target.stride[0]
     cdef int64_t size = row_size(rows.source), i, row = 0, ahead
     cdef bint packed = is_packed(rows.source, 1) and is_packed(rows.target, 1)
-    cdef bint far = packed and rows.source.shape[0] * size * <int64_t> sizeof(source_type) > NEAR
+    cdef bint far = packed and is_far(rows.source)
     if rows.index == NULL and packed and source_stride == size and target_stride == size:
         convert(source + (rows.start + first) * size, 1, target + (rows.to + first) * size, 1, (last - first) * size,
                 rows.scale)
@@ -162,18 +167,13 @@ cdef inline void read_gather(const Instruction *instruction, Rows *rows) noexcep
     rows.scale = <real> instruction.number[0]
 
 
-cdef inline int64_t bytes_of(int type) noexcept nogil:
-    """Of one element."""
-    return 1 if type == TYPE_UINT8 else 8 if type == TYPE_FLOAT64 or type == TYPE_INT64 else 4
-
-
 cdef inline void note_next(Coming *coming, const Rows *rows, int64_t n) noexcept nogil:
     """Notes the n rows after these n, or as many as there are: the next step's, unless this is the last."""
     cdef const Operand *source = rows.source
     cdef const Operand *listed = source if rows.index == NULL else rows.index
-    cdef int64_t each = bytes_of(source.type), size = row_size(source) * each, stride = source.stride[0] * each
+    cdef int64_t each = item_size(source.type), size = row_size(source) * each, stride = source.stride[0] * each
     cdef int64_t first = rows.start + n
-    if size < LINE or source.shape[0] * size <= NEAR or not is_packed(source, 1) or first < 0:
+    if size < LINE or not is_far(source) or not is_packed(source, 1) or first < 0:
         return
     n = min(n, listed.shape[0] - first)
     if rows.index == NULL:

@@ -9,6 +9,11 @@ enum { FORM_WORDS = 96 };
 enum { KERNEL_OK = 0, KERNEL_BAD_LABEL = 1, KERNEL_BAD_INDEX = 2, KERNEL_INTERRUPTED = 3 };
 enum { TYPE_FLOAT32 = 0, TYPE_FLOAT64 = 1, TYPE_INT32 = 2, TYPE_INT64 = 3, TYPE_UINT8 = 4 };
 
+/* Bytes of a number of that type. */
+static inline int64_t item_size(int type) {
+    return type == TYPE_UINT8 ? 1 : type == TYPE_FLOAT32 || type == TYPE_INT32 ? 4 : 8;
+}
+
 typedef struct {
     char *data;                /* NULL: the operand is absent (an optional input, or an output that nobody reads) */
     int64_t shape[MAX_DIMS];

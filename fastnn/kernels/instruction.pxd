@@ -6,6 +6,8 @@ cdef extern from "instruction.h":
     enum: KERNEL_OK, KERNEL_BAD_LABEL, KERNEL_BAD_INDEX, KERNEL_INTERRUPTED
     enum: TYPE_FLOAT32, TYPE_FLOAT64, TYPE_INT32, TYPE_INT64, TYPE_UINT8
 
+    int64_t item_size(int type) noexcept nogil
+
     ctypedef struct Operand:
         char *data
         int64_t *shape

@@ -5,7 +5,7 @@ from libc.string cimport memmove, memset
 
 from fastnn.kernels.instruction cimport (
     KERNEL_BAD_INDEX, KERNEL_BAD_LABEL, KERNEL_OK, MAX_DIMS, TYPE_FLOAT32, TYPE_FLOAT64, TYPE_INT32, TYPE_INT64,
-    TYPE_UINT8, FORM_WORDS, Coming, Instruction, Kernel, Operand,
+    TYPE_UINT8, FORM_WORDS, Coming, Instruction, Kernel, Operand, item_size,
 )
 
 include "vector.pxi"

@@ -45,7 +45,8 @@ cdef bint lies_within(cnp.ndarray array, double low, double high) except -1:
     return inside
 
 
-cdef tuple several(value):
+cpdef tuple several(value):
+    """A tuple's arrays, or the one that is given."""
     return value if type(value) is tuple else (value,)
 
 
