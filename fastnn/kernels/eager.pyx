@@ -12,6 +12,7 @@ from libc.stdlib cimport free, malloc
 cimport numpy as cnp
 from cpython.float cimport PyFloat_CheckExact
 from cpython.long cimport PyLong_CheckExact
+from cpython.object cimport PyObject
 
 from fastnn.kernels.executor cimport bind_array, fill_attributes, run_instruction, team_for
 from fastnn.kernels.instruction cimport (
@@ -116,11 +117,11 @@ cdef inline bint is_usual(value) noexcept:
             and cnp.PyArray_NDIM(<cnp.ndarray> value) <= MAX_DIMS)
 
 
-cdef int read_inputs(Operand *operand, Numbers *numbers, tuple inputs) except -2:
+cdef int read_inputs(Operand *operand, Numbers *numbers, PyObject **inputs, int count) except -2:
     """Binds the inputs; returns the arrays' type, or -1 if anything is unusual."""
-    cdef int i, count = len(inputs), found = -1
+    cdef int i, found = -1
     for i in range(count):
-        value = inputs[i]
+        value = <object> inputs[i]
         operand[i].ndim = 0
         operand[i].type = TYPE_FLOAT32
         operand[i].data = NULL
@@ -250,25 +251,29 @@ cdef double work_of(Front front, int type, int count, int ndim, const cnp.npy_in
 cpdef attempt(Front front, tuple inputs, out, dict attributes):
     """Runs the operation and returns its result; None if this is not a usual call."""
     cdef Instruction instruction
+    cdef PyObject *given[MAX_INPUTS]
+    cdef int i, count = len(inputs)
+    if count > MAX_INPUTS:
+        return None
+    for i in range(count):
+        given[i] = <PyObject *> inputs[i]
     if attributes:
         fill_attributes(&instruction, front.kernel.integers(attributes), front.kernel.numbers(attributes))
     elif front.integers is None:
         return None
     else:
         fill_attributes(&instruction, front.integers, front.numbers)
-    return run_usual(front, &instruction, inputs, out)
+    return run_usual(front, &instruction, given, count, out)
 
 
-cdef run_usual(Front front, Instruction *instruction, tuple inputs, out):
+cdef run_usual(Front front, Instruction *instruction, PyObject **inputs, int count, out):
     """The same with the attributes in place."""
     cdef Numbers numbers
     cdef cnp.npy_intp shape[MAX_DIMS]
     cdef int64_t k = 0, scratch = 0
-    cdef int ndim, type, team, count = len(inputs)
+    cdef int ndim, type, team
     cdef Operand *operand = &instruction.operand[front.n_outputs]
-    if count > MAX_INPUTS:
-        return None
-    type = read_inputs(operand, &numbers, inputs)
+    type = read_inputs(operand, &numbers, inputs, count)
     if type == -1:
         return None
     instruction.kernel = <Kernel> <void *> front.address(type)
@@ -303,10 +308,12 @@ def product_with_front(Front front, general):
     def matmul(a, b, *, bias=None, transpose_a=False, transpose_b=False, accumulate=False, out=None):
         cdef Instruction instruction
         cdef int64_t *flags = instruction.integer
+        cdef PyObject *inputs[3]
         if not accumulate:
             flags[0], flags[1] = bool(transpose_a), bool(transpose_b)
             flags[2] = flags[3] = flags[4] = 0  # nothing to accumulate to, no epilogue
-            result = run_usual(front, &instruction, (a, b, bias), out)
+            inputs[0], inputs[1], inputs[2] = <PyObject *> a, <PyObject *> b, <PyObject *> bias
+            result = run_usual(front, &instruction, inputs, 3, out)
             if result is not None:
                 return result
         return general(a, b, bias=bias, transpose_a=transpose_a, transpose_b=transpose_b, accumulate=accumulate,

@@ -68,7 +68,7 @@ cdef inline int type_code(cnp.ndarray array) except -1:
 cdef int bind_array(Operand *operand, cnp.ndarray array) except -1:
     """Points an operand at an array: its memory, shape, strides in elements and type."""
     cdef int axis, ndim = array.ndim
-    cdef Py_ssize_t size = array.itemsize
+    cdef Py_ssize_t size = cnp.PyArray_ITEMSIZE(array)
     if ndim > MAX_DIMS:
         raise ValueError(f"arrays of more than {MAX_DIMS} dimensions are not supported, got {ndim}")
     operand.type = type_code(array)
