@@ -42,7 +42,7 @@ cdef inline bint packs_b(const Product *p) noexcept nogil:
     use a block that the tiles do not read fast enough where it lies, or some rows use a b that comes from memory."""
     if p.b.column != 1:
         return True
-    if p.m >= PACKING_ROWS and sliver_reals(p.n, p.k) > packing_reals and (shares_sets(p.b.row) or not in_place):
+    if p.m >= PACKING_ROWS and sliver_reals(p.n, p.k) > packing_reals and (shares_sets(p.b.row) or p.m > in_place_rows):
         return True
     return p.k * p.n > far_reals and p.m > streamed_rows(p)
 
@@ -53,9 +53,9 @@ cdef inline int64_t streamed_rows(const Product *p) noexcept nogil:
     cdef int64_t reals = p.k * p.n
     if reals > far_reals:
         if wide_blocks and reals > L3_REALS:
-            return MEMORY_STREAMED_ROWS
+            return memory_streamed_rows
         return SHARING_STREAMED_ROWS if wide_blocks and shares_sets(p.b.row) else most_streamed_rows
-    return LOADING_ROWS if in_place and reals > L2_REALS and shares_sets(p.b.row) else 0
+    return LOADING_ROWS if whole_vectors and reals > L2_REALS and shares_sets(p.b.row) else 0
 
 
 cdef inline bint packs_a(const Product *p) noexcept nogil:
@@ -361,7 +361,7 @@ cdef void solve(Product *p, char *scratch) noexcept nogil:
         slivers = <real *> scratch + BAND_REALS
         if sliver_reals(p.n, p.k) <= STACK_REALS:
             slivers = <real *> stack
-    elif in_place:
+    elif PACKING_ROWS <= p.m <= in_place_rows:
         columns = block_columns(p.k, IN_PLACE_BLOCK_REALS)
     if streamed:
         columns = min(<int64_t> STREAMED_COLUMNS, STREAMED_REALS // p.m // NR * NR)

@@ -67,13 +67,16 @@
 #define SHARING_ROWS 10                         /* rows of a that may share a set of the first-level cache, of 12 lines */
 #define PACKING_ROWS (8 * MR)                   /* b is packed where this many rows use a block ... */
 #define PACKING_REALS (65536 / (REAL_BITS / 8)) /* ... of more than this */
-/* With whole vectors of 64 bytes and a near third-level cache (Zen 5) tiles read b as fast where it lies, in blocks of
- * half the size, unless its rows share sets of the caches. (A packed block pushes the band of a out of the first-level
- * cache, rows of b just some sets of it.) Where they do, up to LOADING_ROWS rows read a b along its rows as soon as the
- * second-level cache does not hold it.                                                                              */
+/* Where the third-level cache is near (Zen 4 and 5), tiles read b as fast where it lies, in blocks of half the size,
+ * unless its rows share sets of the caches; with vectors in two halves (Zen 4) packing pays again for more rows than
+ * these. (A packed block pushes the band of a out of the first-level cache, rows of b just some sets of it.)          */
+#define HALVED_IN_PLACE_ROWS 512
+#define MANY_ROWS INT64_MAX
 #define IN_PLACE_BLOCK_REALS (BLOCK_REALS / 2)
+/* With whole vectors (Zen 5) up to LOADING_ROWS rows read a b whose rows share sets along them as soon as the
+ * second-level cache does not hold it, and one row's chains of additions go side by side, not one after the other.     */
 #define L2_REALS (1048576 / (REAL_BITS / 8))
-/* On such a processor a packed block is as wide as b, up to this size for all threads together. It comes back from that
+/* On such processors a packed block is as wide as b, up to this size for all threads together. It comes back from that
  * cache sooner than b, which is then read in whole rows, one after the other, as memory likes it; and a is read less
  * often.                                                                                                            */
 #define WIDE_BLOCK_REALS (8388608 / (REAL_BITS / 8))
@@ -82,6 +85,7 @@
 #define SHARING_STREAMED_ROWS 8
 /* ... or for so many if it does not fit into that cache.                                                           */
 #define MEMORY_STREAMED_ROWS 3
+#define HALVED_MEMORY_STREAMED_ROWS 8
 #define L3_REALS (25165824 / (REAL_BITS / 8))
 /* Where vectors go through in two halves, tiles have fewer rows if b is near: stores come in shorter bursts. Such tiles
  * need no packed b so soon.                                                                                        */

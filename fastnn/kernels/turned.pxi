@@ -92,7 +92,7 @@ cdef inline void turned_rows(int groups, int rows, const Tile *t, int64_t column
 cdef void run_turned(int rows, Tile *t, int64_t columns, int64_t b_column) noexcept nogil:
     """Up to TURNED_ROWS rows; `columns` is a multiple of VL."""
     cdef int64_t grouped
-    if rows == 1 and pairs_groups and not shares_sets(2 * b_column):  # twice as many columns are read side by side
+    if rows == 1 and whole_vectors and not shares_sets(2 * b_column):  # twice as many columns are read side by side
         grouped = columns // (2 * VL) * (2 * VL)
         turned(1, 2, t, grouped, b_column)
     else:
