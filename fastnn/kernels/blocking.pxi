@@ -32,9 +32,11 @@ cpdef int64_t product_scratch(int64_t m, int64_t n, int64_t k, int64_t n_threads
     It holds the slivers of a block, of which there are no more than fit into one, whatever k is.
     """
     cdef int64_t slivers = (max(m, n) + NR - 1) // NR, block = block_of_each(n_threads)
+    if slivers * NR * chain_length(k) <= STACK_REALS:
+        return 0
     cdef int64_t padded = block // (4096 // <int64_t> sizeof(real))  # those that are 4096 bytes or more
     cdef int64_t reals = min(slivers * (NR * chain_length(k) + SLIVER_PADDING), block + padded * SLIVER_PADDING)
-    return (BAND_REALS + reals) * sizeof(real) if reals >= STACK_REALS else 0
+    return (BAND_REALS + reals) * sizeof(real)
 
 
 cdef inline bint packs_b(const Product *p) noexcept nogil:
@@ -201,6 +203,7 @@ cdef void one_chain(const Product *p, Tile *t, int64_t step, bint packed, real *
     cdef int64_t most = most_rows(p, packed, copy != NULL)
     cdef int64_t bands = (p.m + most - 1) // most, i = 0, rows, together
     cdef const real *b = t.b
+    cdef bint asks = packed and bands > 1 and p.m * p.k > L1_REALS  # for a's next band, which is not in that cache
     cdef Ahead ahead
     t.start = NULL
     t.start_row = p.start.row
@@ -219,10 +222,10 @@ cdef void one_chain(const Product *p, Tile *t, int64_t step, bint packed, real *
         if together > 1:
             narrow_bands(p, t, <int> rows, together)
         else:
-            if packed and bands > 1:
+            if asks:
                 ahead.a = p.a.data + (i + rows) * p.a.row + step * p.a.column
                 ahead.rows, ahead.row, ahead.column, ahead.steps = rows, p.a.row, p.a.column, t.k
-            one_band(p, t, <int> rows, packed, &ahead if packed and bands > 1 else NULL)
+            one_band(p, t, <int> rows, packed, &ahead if asks else NULL)
         if p.epilogue != NO_EPILOGUE and step + t.k == p.k:
             finish(p, i, rows * together)
         i += rows * together
