@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastnn import ops
 from fastnn._check import number, whole
 from fastnn.ops._dispatch import as_array
 
@@ -46,11 +47,13 @@ def accuracy(
     TypeError, ValueError
         If arrays are empty, do not fit each other, or a label is no class.
     """
-    scores = _floats(y_pred, "y_pred")
+    scores = _numbers(y_pred, "y_pred")
     if scores.ndim == 1 or scores.shape[-1] == 1:
         return BinaryAccuracy(threshold)(y_true, scores, sample_weight)
-    labels = _classes(y_true, scores.shape)
-    right = (scores.argmax(axis=-1) == labels) & ~np.isnan(scores).any(axis=-1)
+    right = _largest(scores) == _classes(y_true, scores.shape)
+    unknown = np.isnan(scores)
+    if unknown.any():
+        right &= ~unknown.any(axis=-1)
     return _average(right, sample_weight)
 
 
@@ -290,8 +293,8 @@ def _by_name(name: str) -> Metric:
     raise ValueError(f"unknown metric {name!r}: expected one of {', '.join(NAMES)}, top_1, top_2, ...")
 
 
-def _floats(values: ArrayLike, name: str) -> NDArray[np.float64]:
-    """Values as a float64 array of at least one row."""
+def _numbers(values: ArrayLike, name: str) -> NDArray[Any]:
+    """Values as an array of at least one row."""
     array = as_array(values, name)
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{name} must hold numbers, got dtype {array.dtype}")
@@ -299,7 +302,17 @@ def _floats(values: ArrayLike, name: str) -> NDArray[np.float64]:
         raise ValueError(f"{name} must be an array of at least one dimension, got the number {array[()]!r}")
     if array.size == 0:
         raise ValueError(f"{name} is empty (shape {array.shape}): there is nothing to measure")
-    return array.astype(np.float64)
+    return array
+
+
+def _floats(values: ArrayLike, name: str) -> NDArray[np.float64]:
+    """The same as float64."""
+    return _numbers(values, name).astype(np.float64)
+
+
+def _largest(scores: NDArray[Any]) -> NDArray[np.int64]:
+    """Where in each row the largest stands first."""
+    return ops.argmax(scores) if scores.dtype in (np.float32, np.float64) else scores.argmax(axis=-1)
 
 
 def _pair(y_true: ArrayLike, y_pred: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -313,24 +326,25 @@ def _pair(y_true: ArrayLike, y_pred: ArrayLike) -> tuple[NDArray[np.float64], ND
     return target, prediction
 
 
-def _without_last_one(array: NDArray[np.float64]) -> NDArray[np.float64]:
+def _without_last_one(array: NDArray[Any]) -> NDArray[Any]:
     return array[..., 0] if array.ndim > 1 and array.shape[-1] == 1 else array
 
 
 def _classes(values: ArrayLike, shape: tuple[int, ...], name: str = "y_true") -> NDArray[np.int64]:
     """Class numbers of shape `shape[:-1]`, from such numbers or from one column for each of the `shape[-1]` classes."""
-    labels = _floats(values, name)
+    labels = _numbers(values, name)
     if labels.shape == shape:
         if np.isnan(labels).any():
             raise ValueError(f"{name} holds NaN")
-        return labels.argmax(axis=-1)
+        return _largest(labels)
     labels = _without_last_one(labels)
     if labels.shape != shape[:-1]:
         raise ValueError(f"{name} must have shape {shape[:-1]} (classes) or {shape} (one-hot), got {np.shape(values)}")
-    wrong = ~((labels >= 0) & (labels < shape[-1]) & (labels == np.floor(labels)))
-    if wrong.any():
-        raise ValueError(f"{name} must be whole numbers from 0 to {shape[-1] - 1}, got {labels[wrong][0]:g}")
-    return labels.astype(np.int64)
+    if labels.dtype.kind == "f" or labels.min() < 0 or labels.max() >= shape[-1]:
+        wrong = ~((labels >= 0) & (labels < shape[-1]) & (labels == np.floor(labels)))
+        if wrong.any():
+            raise ValueError(f"{name} must be whole numbers from 0 to {shape[-1] - 1}, got {labels[wrong][0]:g}")
+    return labels.astype(np.int64, copy=False)
 
 
 def _likelier(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -340,6 +340,18 @@ cdef inline void arrange_rows(Operand *view, const Operand *x, int64_t mask, int
     n[0] = add_axes(view, x, mask, x.ndim)
 
 
+cdef inline int64_t first_of_few(const real *p, int64_t n) noexcept nogil:
+    """`first_maximum` of some contiguous elements: one after the other, which takes a short row less time than lanes.
+    It never branches on a number, which nothing could predict."""
+    cdef real largest = p[0]
+    cdef int64_t i, place = 0
+    for i in range(1, n):
+        largest = p[i] if p[i] > largest else largest
+    for i in range(n - 1, -1, -1):
+        place += (i - place) * ((p[i] == largest) | (p[i] != p[i]))
+    return place
+
+
 cdef int64_t first_maximum(const Operand *x, int64_t first, int64_t n) noexcept nogil:
     """Where in a row its largest element stands first, or the first NaN."""
     cdef real buffer[SPAN]
@@ -365,6 +377,10 @@ cdef int argmax(const Instruction *instruction, int thread, int n_threads) noexc
     cdef Operand x
     arrange_rows(&x, &instruction.operand[1], instruction.integer[0], &rows, &n)
     share(rows, 1, thread, n_threads, &first, &last)
+    if n <= LANES and is_contiguous(&x) and is_contiguous(y):
+        for row in range(first, last):
+            target[row] = first_of_few(<const real *> x.data + row * n, n)
+        return KERNEL_OK
     for row in range(first, last):
         walk_to(&place, y, 0, row)
         target[place.offset] = first_maximum(&x, row * n, n)
