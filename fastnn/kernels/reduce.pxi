@@ -342,13 +342,17 @@ cdef inline void arrange_rows(Operand *view, const Operand *x, int64_t mask, int
 
 cdef inline int64_t first_of_few(const real *p, int64_t n) noexcept nogil:
     """`first_maximum` of some contiguous elements: one after the other, which takes a short row less time than lanes.
-    It never branches on a number, which nothing could predict."""
+
+    Its place is found by arithmetic: no processor could predict the branches.
+    """
     cdef real largest = p[0]
     cdef int64_t i, place = 0
+    cdef bint known = p[0] == p[0]
     for i in range(1, n):
+        known &= p[i] == p[i]
         largest = p[i] if p[i] > largest else largest
     for i in range(n - 1, -1, -1):
-        place += (i - place) * ((p[i] == largest) | (p[i] != p[i]))
+        place += (i - place) * ((known & (p[i] == largest)) | (p[i] != p[i]))
     return place
 
 
