@@ -94,6 +94,7 @@ cdef inline void tile(int rows, int vectors, bint masked, const Tile *t) noexcep
                 if masked:
                     acc[r][last] = vfma(factor, acc[r][last], vload_part(row + last * VL, lanes))
                 row += c_row
+            forget_origin(c)
         for r in range(rows):
             for v in range(whole):
                 vstore(c + v * VL, acc[r][v])
