@@ -85,6 +85,22 @@ def units_of_error(got: NDArray, want: NDArray) -> NDArray:
 
 
 @each_dtype
+def test_error_of_gelu(dtype: str) -> None:
+    """Within 4 units down to -1; below, where it goes to 0, a quarter of a unit of x's own size."""
+    x = arguments(dtype)
+    with np.errstate(all="ignore"):
+        wide = x.astype(np.longdouble)
+        want = wide * (0.5 + 0.5 * wide_erf(wide * np.sqrt(np.longdouble(0.5))))
+        got = ops.gelu(x)
+        error = units_of_error(got, want)
+    upper = (x >= -1) | np.isnan(x)
+    assert error[upper].max() <= 5, f"gelu({x[upper][error[upper].argmax()]!r}): {error[upper].max():.2f} units of error"
+    lower = (x < -1) & np.isfinite(x)
+    assert np.abs((got[lower] - want[lower]) / x[lower]).max() <= 0.7 * np.finfo(dtype).eps
+    assert not got[lower & (x < -50)].any()
+
+
+@each_dtype
 @each_function
 def test_error(name: str, dtype: str) -> None:
     x = arguments(dtype)
@@ -116,6 +132,7 @@ def test_values_at_the_ends(dtype: str) -> None:
         "sigmoid": [0, 0.5, 0.5, 1, nan],
         "softplus": [0, np.log(2), np.log(2), inf, nan],
         "erf": [-1, -0.0, 0.0, 1, nan],
+        "gelu": [nan, -0.0, 0.0, inf, nan],
     }
     for name, values in expected.items():
         got = getattr(ops, name)(x)

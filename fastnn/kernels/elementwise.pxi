@@ -13,7 +13,8 @@ cdef enum:
 
 cdef inline vf normal_distribution(vf x) noexcept nogil:
     """How much of the standard normal distribution lies below x: (1 + erf(x / sqrt 2)) / 2."""
-    return vfma(vsplat(0.5), verf(x * vsplat(SQRT_HALF)), vsplat(0.5))
+    cdef vf tail = vnormal_tail(vabs(x))
+    return vselect(vless(x, vsplat(0)), tail, vsplat(1) - tail)
 
 
 cdef inline vf gelu_gate(vf x) noexcept nogil:
