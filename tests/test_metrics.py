@@ -35,9 +35,11 @@ def _no_warnings():
 
 
 @pytest.mark.parametrize("labels", [LABELS, LABELS.tolist(), LABELS[:, None], LABELS.astype("uint8"),
-                                    LABELS.astype("float32"), np.eye(3)[LABELS], np.eye(3, dtype="int8")[LABELS]],
-                         ids=["int64", "list", "column", "uint8", "float32", "one-hot", "one-hot-int8"])  # fmt: skip
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+                                    LABELS.astype("float32"), LABELS.astype(">i4"), np.eye(3)[LABELS],
+                                    np.eye(3, dtype="int8")[LABELS], np.eye(3, dtype=bool)[LABELS]],
+                         ids=["int64", "list", "column", "uint8", "float32", "big-endian", "one-hot", "one-hot-int8",
+                              "one-hot-bool"])  # fmt: skip
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", ">f4"])
 def test_accuracy_of_classes(labels, dtype):
     assert accuracy(labels, SCORES.astype(dtype)) == 0.5
     assert isinstance(accuracy(labels, SCORES), float)

@@ -251,6 +251,20 @@ def test_nan_and_infinity_pass(dtype: str) -> None:
 
 
 @each_dtype
+@each_turn
+def test_few_of_everything_in_every_layout(dtype: str, turn: tuple[bool, bool]) -> None:
+    """What is turned number by number, and what is not: see FEW in tiles.h."""
+    rng = np.random.default_rng(17)
+    for m, n, k in itertools.product((1, 2, 3, 4, 5, 40), (1, 2, 3, 4, 5, 40), (1, 2, 3, 4, 5)):
+        a, b, bias = numbers(rng, m, k, dtype=dtype), numbers(rng, k, n, dtype=dtype), numbers(rng, n, dtype=dtype)
+        want = reference.product(a, b, bias)
+        left = np.array(a.T) if turn[0] else a
+        right = np.array(b.T) if turn[1] else b
+        for c in layouts(np.full((m, n), np.nan, dtype)).values():
+            assert_same_bits(run(left, right, c, bias=bias, turn=turn), want)
+
+
+@each_dtype
 def test_what_c_held_does_not_matter(dtype: str) -> None:
     a, b = np.ones((5, 6), dtype), np.ones((6, 7), dtype)
     assert_same_bits(run(a, b, np.full((5, 7), np.nan, dtype)), np.full((5, 7), 6, dtype))
@@ -298,7 +312,10 @@ def test_few_rows_and_a_factor_whose_rows_share_places_in_the_cache(dtype: str) 
 
 @each_dtype
 @pytest.mark.parametrize(
-    "shape", [(1, 3101, 1025), (3, 80000, 40), (14, 2900, 1100), (15, 5300, 600), (64, 9001, 352)], ids=str
+    "shape",
+    [(1, 3101, 1025), (3, 80000, 40), (8, 8, 420_000), (4, 4, 840_000), (14, 2900, 1100), (15, 5300, 600),
+     (64, 9001, 352)],
+    ids=str,
 )
 def test_large_b_is_read_along_its_rows(dtype: str, shape: tuple[int, int, int]) -> None:
     rng = np.random.default_rng(12)

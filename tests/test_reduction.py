@@ -137,6 +137,20 @@ def test_nan_and_infinity(dtype: str) -> None:
 
 
 @each_dtype
+def test_argmax_is_the_first_nan(dtype: str) -> None:
+    rng = np.random.default_rng(3)
+    for n in range(1, 20):
+        x = rng.integers(0, 3, (60, n)).astype(dtype)
+        x[rng.random(x.shape) < 0.1] = np.nan
+        x[rng.random(x.shape) < 0.1] = -np.inf
+        np.testing.assert_array_equal(ops.argmax(x), x.argmax(axis=-1))
+        strided = np.zeros((60, 2), np.int64)[:, 1]
+        np.testing.assert_array_equal(ops.argmax(x, out=strided), x.argmax(axis=-1))
+    zeros = np.array([[-0.0, 0.0], [0.0, -0.0]], dtype)
+    np.testing.assert_array_equal(ops.argmax(zeros), [0, 0])
+
+
+@each_dtype
 def test_argmax_is_the_first(dtype: str) -> None:
     x = np.random.default_rng(0).integers(0, 3, (6, 41, 7)).astype(dtype)
     for laid in layouts(x).values():
@@ -195,6 +209,7 @@ def test_nothing_beyond_the_last_element_is_touched(dtype: str) -> None:
         for axis in (0, 1):
             out = guard.guarded_empty((columns,) if axis == 0 else (rows,), dtype)
             np.testing.assert_array_equal(ops.sum(x, axis=axis, out=out), reference.sum_over(x, (axis,)))
+            np.testing.assert_array_equal(ops.argmax(x, axis=axis), x.argmax(axis=axis))
             np.testing.assert_array_equal(ops.max(x, axis=axis, out=out), x.max(axis=axis))
             wide = ops.broadcast_to(
                 out if axis == 0 else out[:, None], x.shape, out=guard.guarded_empty(x.shape, dtype)

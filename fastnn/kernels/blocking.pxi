@@ -32,7 +32,7 @@ cpdef int64_t product_scratch(int64_t m, int64_t n, int64_t k, int64_t n_threads
     It holds the slivers of a block, of which there are no more than fit into one, whatever k is.
     """
     cdef int64_t slivers = (max(m, n) + NR - 1) // NR, block = block_of_each(n_threads)
-    if slivers * NR * chain_length(k) <= STACK_REALS:
+    if k <= KCHAIN and slivers * NR * k <= STACK_REALS:  # one chain, and the stack holds what is packed
         return 0
     cdef int64_t padded = block // (4096 // <int64_t> sizeof(real))  # those that are 4096 bytes or more
     cdef int64_t reals = min(slivers * (NR * chain_length(k) + SLIVER_PADDING), block + padded * SLIVER_PADDING)
@@ -44,7 +44,7 @@ cdef inline bint packs_b(const Product *p) noexcept nogil:
     use a block that the tiles do not read fast enough where it lies, or some rows use a b that comes from memory."""
     if p.b.column != 1:
         return True
-    if p.m >= PACKING_ROWS and sliver_reals(p.n, p.k) > packing_reals and (shares_sets(p.b.row) or p.m > in_place_rows):
+    if p.m >= PACKING_ROWS and sliver_reals(p.n, p.k) > packing_reals and (shares_sets(p.b.row) or p.m > last_in_place):
         return True
     return p.k * p.n > far_reals and p.m > streamed_rows(p)
 
@@ -364,7 +364,7 @@ cdef void solve(Product *p, char *scratch) noexcept nogil:
         slivers = <real *> scratch + BAND_REALS
         if sliver_reals(p.n, p.k) <= STACK_REALS:
             slivers = <real *> stack
-    elif PACKING_ROWS <= p.m <= in_place_rows:
+    elif first_in_place <= p.m <= last_in_place:
         columns = block_columns(p.k, IN_PLACE_BLOCK_REALS)
     if streamed:
         columns = min(<int64_t> STREAMED_COLUMNS, STREAMED_REALS // p.m // NR * NR)

@@ -24,7 +24,7 @@
 #define EXP_LOWEST -750.0 /* exp is 0 here ... */
 #define EXP_HIGHEST 710.0 /* ... and infinite here */
 #define ERF_LIMIT 6.0     /* erf rounds to 1 */
-#define TAIL_LIMIT 45.0   /* nothing is left beyond it */
+#define TAIL_LIMIT 45.0   /* exp(the tail's polynomial) is 0; at infinity its powers would cancel */
 
 /* (exp(r) - 1 - r) / r^2 for |r| <= log(2) / 2. Error 2^-57.9. */
 static const real EXP_TABLE[] = {
@@ -47,7 +47,8 @@ static const real ERFC_TABLE[] = {
     -2.027032159091199e-05, -0.00013504300789740116, 0.0007706315851123105, -0.0019159290426180445,
     0.0004106143925083383, 0.018990188468376305, -0.10270344450574162, -0.6366436263066693, -1.1283740898677446,
     -5.028098539785839e-07};
-/* log(q), q = (1 - erf(x / sqrt 2)) / 2, for 0 <= x <= 8; it falls on beyond. Error 2^-53.7, relative to q / (1 - q). */
+/* log(q), q = (1 - erf(x / sqrt 2)) / 2, for 0 <= x <= 8; it falls on beyond. Error of q relative to 1 - q (GELU's for
+ * x > 0) 2^-53.7; relative to q itself (GELU's for x < 0) it grows to 2^-23 where q is 1e-15.                        */
 static const real TAIL_TABLE[] = {
     -4.57796139918315e-18, 3.397507372264908e-16, -1.1737651780097436e-14, 2.5080154562326645e-13,
     -3.711919484810263e-12, 4.033764401292206e-11, -3.3213034417664376e-10, 2.097955401902273e-09,
@@ -64,7 +65,8 @@ static const real TAIL_TABLE[] = {
 #define ERF_LIMIT 4.0
 #define TAIL_LIMIT 20.0
 
-/* As above, errors 2^-28.3, 2^-27.7, 2^-29.6, 2^-29.8 (for 1 <= x <= 4) and 2^-29.3 (for 0 <= x <= 6). */
+/* As above, errors 2^-28.3, 2^-27.7, 2^-29.6, 2^-29.8 (for 1 <= x <= 4) and 2^-29.3 (for 0 <= x <= 6; of q itself up to
+ * 2^-15 where it is 1e-9).                                                                                          */
 static const real EXP_TABLE[] = {0.00138144812, 0.00836878084, 0.0416683927, 0.166665196, 0.49999994};
 static const real LOG_TABLE[] = {0.280249923, 0.279990405, 0.400217056, 0.666664124};
 static const real ERF_TABLE[] = {

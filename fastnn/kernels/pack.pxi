@@ -7,10 +7,6 @@ cdef extern from "transpose.h":
                         int64_t columns) noexcept nogil
 
 
-cdef enum:
-    FEW = 4                # rows or columns that are sooner copied number by number than turned in registers
-
-
 cdef void copy_rows(real *to, int64_t to_row, const real *x, int64_t x_row, int64_t rows,
                     int64_t columns) noexcept nogil:
     """to[i, j] = x[i, j], both contiguous along j."""
@@ -30,7 +26,7 @@ cdef void copy_columns(real *to, int64_t to_row, const real *x, int64_t x_column
                        int64_t columns) noexcept nogil:
     """to[i, j] = x[i, j], where `to` is contiguous along j and x along i."""
     cdef int64_t i = 0, j
-    if rows <= FEW or columns <= FEW:  # they would leave most of a square empty
+    if rows <= FEW or columns <= FEW:
         for i in range(rows):
             for j in range(columns):
                 to[i * to_row + j] = x[i + j * x_column]

@@ -195,12 +195,9 @@ cdef inline void narrow(Product *p, int64_t i, int64_t rows, int64_t j, int64_t 
 
 cdef int product(const Instruction *instruction, int thread, int n_threads) noexcept nogil:
     """Operands c, z, a, b, bias, aux; integers transpose_a, transpose_b, accumulate, epilogue, code."""
-    cdef SmallProduct small
-    read_product(instruction, &small.p)
-    if n_threads == 1 and make_small(&small):
-        solve_small(&small)
-        return KERNEL_OK
-    return run_product(instruction, &small.p, thread, n_threads)
+    cdef Product p
+    read_product(instruction, &p)
+    return run_product(instruction, &p, thread, n_threads)
 
 
 cdef int product_update(const Instruction *instruction, int thread, int n_threads) noexcept nogil:

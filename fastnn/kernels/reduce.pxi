@@ -13,6 +13,7 @@ cdef enum:  # kinds of `reduce`, as in ops/reduction.py
 
 cdef enum:
     COLUMN_VECTORS = 8  # vectors of columns that are reduced side by side
+    SHORT_ROW = 16      # elements; the largest of so few is sooner found without lanes
 
 
 cdef inline vf nothing(int kind) noexcept nogil:
@@ -341,7 +342,7 @@ cdef inline void arrange_rows(Operand *view, const Operand *x, int64_t mask, int
 
 
 cdef inline int64_t first_of_few(const real *p, int64_t n) noexcept nogil:
-    """`first_maximum` of some contiguous elements: one after the other, which takes a short row less time than lanes.
+    """`first_maximum` of a short row's n >= 1 contiguous elements, one after the other.
 
     Its place is found by arithmetic: no processor could predict the branches.
     """
@@ -381,7 +382,7 @@ cdef int argmax(const Instruction *instruction, int thread, int n_threads) noexc
     cdef Operand x
     arrange_rows(&x, &instruction.operand[1], instruction.integer[0], &rows, &n)
     share(rows, 1, thread, n_threads, &first, &last)
-    if n <= LANES and is_contiguous(&x) and is_contiguous(y):
+    if n <= SHORT_ROW and is_contiguous(&x) and is_contiguous(y):
         for row in range(first, last):
             target[row] = first_of_few(<const real *> x.data + row * n, n)
         return KERNEL_OK

@@ -60,10 +60,11 @@ cdef inline bint choose_sides(Product *p) noexcept nogil:
 cdef inline bint make_small(SmallProduct *small) noexcept nogil:
     """Lays out the tiles for small.p, if it is small."""
     cdef Product *p = &small.p
-    cdef int64_t bands, rows, full
+    cdef int64_t most, bands, rows, full
     if not choose_sides(p):
         return False
-    bands = (p.m + near_mr - 1) // near_mr
+    most = most_rows(p, False, False)
+    bands = (p.m + most - 1) // most
     rows = (p.m + bands - 1) // bands
     full = p.m - (rows - 1) * bands  # the others have a row less
     small.vectors = <int> ((p.n + VL - 1) // VL)

@@ -32,7 +32,8 @@ cdef inline void tile(int rows, int vectors, bint masked, const Tile *t) noexcep
     which reaches them as p, p + row and p + 2 row, and steps counted down: the loop over steps then has few enough
     addresses for the registers. (An address kept in a vector register costs the unit that multiplies.) Half a row's
     bytes, which times 2 and 4 are what an address may add. And c forgotten after that loop: the compiler would know
-    the rows' places before it, keep all of them, and have the loop's own pointers in memory.
+    the rows' places before it, keep all of them, and have the loop's own pointers in memory; and once more after adding
+    to c, since it would keep them in vector registers until it stores.
     """
     cdef vf acc[MR][TILE_VECTORS]
     cdef vf b[TILE_VECTORS]

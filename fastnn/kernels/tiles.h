@@ -51,6 +51,7 @@
 #define SLIVER_PADDING (192 / (REAL_BITS / 8))
 #define STACK_PADDING_VECTORS (16384 / 4096 * 192 / VBYTES)
 #define PACKED_ROWS 16 /* of b that are read side by side while it is packed: as many runs of memory */
+#define FEW (VL / 4) /* up to so many rows or columns are turned number by number: a square would be mostly empty */
 #define L1_REALS (16384 / (REAL_BITS / 8))      /* half of the smallest first-level cache */
 #define NEAR_REALS (262144 / (REAL_BITS / 8))   /* a block of b up to this size is near: no band reads it from memory */
 #define FAR_REALS (1835008 / (REAL_BITS / 8))    /* a b of more than this comes from afar, ... */
@@ -67,23 +68,23 @@
 #define SHARING_ROWS 10                         /* rows of a that may share a set of the first-level cache, of 12 lines */
 #define PACKING_ROWS (8 * MR)                   /* b is packed where this many rows use a block ... */
 #define PACKING_REALS (65536 / (REAL_BITS / 8)) /* ... of more than this */
-/* Where the third-level cache is near (Zen 4 and 5), tiles read b as fast where it lies, in blocks of half the size,
- * unless its rows share sets of the caches; with vectors in two halves (Zen 4) packing pays again for more rows than
- * these. (A packed block pushes the band of a out of the first-level cache, rows of b just some sets of it.)          */
+/* Where the third-level cache is near (Zen 4 and 5), tiles of AVX-512 read b as fast where it lies, in blocks of half
+ * the size, unless its rows share sets of the caches. (A packed block pushes the band of a out of the first cache, rows
+ * of b just some sets of it.) With vectors in two halves (Zen 4) packing pays again for more rows than
+ * HALVED_IN_PLACE_ROWS of a thread, and fewer than PACKING_ROWS read wide blocks sooner. With whole vectors (Zen 5) up
+ * to LOADING_ROWS rows read a b whose rows share sets along them as soon as the second-level cache does not hold it. */
 #define HALVED_IN_PLACE_ROWS 512
 #define MANY_ROWS INT64_MAX
 #define IN_PLACE_BLOCK_REALS (BLOCK_REALS / 2)
-/* With whole vectors (Zen 5) up to LOADING_ROWS rows read a b whose rows share sets along them as soon as the
- * second-level cache does not hold it, and one row's chains of additions go side by side, not one after the other.     */
 #define L2_REALS (1048576 / (REAL_BITS / 8))
-/* On such processors a packed block is as wide as b, up to this size for all threads together. It comes back from that
- * cache sooner than b, which is then read in whole rows, one after the other, as memory likes it; and a is read less
- * often.                                                                                                            */
+/* On both, at every level, a packed block is as wide as b, up to this size for all threads together. It comes back from
+ * that cache sooner than b, which is then read in whole rows, one after the other, as memory likes it; and a is read
+ * less often.                                                                                                       */
 #define WIDE_BLOCK_REALS (8388608 / (REAL_BITS / 8))
 #define WIDE_PACKED_ROWS 1
 /* So packing pays for fewer rows: b is only streamed for up to so many if its rows share sets, ... */
 #define SHARING_STREAMED_ROWS 8
-/* ... or for so many if it does not fit into that cache.                                                           */
+/* ... or for so many if it does not fit into that cache: on Zen 5, and on Zen 4, where packing takes longer.         */
 #define MEMORY_STREAMED_ROWS 3
 #define HALVED_MEMORY_STREAMED_ROWS 8
 #define L3_REALS (25165824 / (REAL_BITS / 8))

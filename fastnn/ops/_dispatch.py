@@ -66,7 +66,7 @@ def _general(name: str, inputs: Sequence[Any], out: Array | Sequence[Array] | No
 @cache
 def front(name: str) -> Front:
     """The compiled front of an operation."""
-    return Front(OPERATIONS[name], kernels.address, kernels.product_scratch_address)
+    return Front(OPERATIONS[name], kernels.address, kernels.preparation, kernels.product_scratch_address)
 
 
 # dispatch(name, inputs, out=None, *, labels=(), run=None, **attributes) records operation `name` if an input is
