@@ -311,7 +311,7 @@ def _floats(values: ArrayLike, name: str) -> NDArray[np.float64]:
 
 
 def _largest(scores: NDArray[Any]) -> NDArray[np.int64]:
-    """Where in each row the largest stands first. The kernel, which takes the types it has, finds it sooner than NumPy."""
+    """Where in each row the largest stands first; the kernel, for the types that it has, is quicker than NumPy."""
     if scores.dtype not in (np.float32, np.float64):
         return scores.argmax(axis=-1)
     return ops.argmax(scores.reshape(-1, scores.shape[-1])).reshape(scores.shape[:-1])

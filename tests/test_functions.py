@@ -95,7 +95,7 @@ def test_error_of_gelu(dtype: str) -> None:
         got = ops.gelu(x)
         error = units_of_error(got, want)
     upper = (x >= -1) | np.isnan(x)
-    assert error[upper].max() <= 5, f"gelu({x[upper][error[upper].argmax()]!r}): {error[upper].max():.2f} units of error"
+    assert error[upper].max() <= 5, f"gelu({x[upper][error[upper].argmax()]!r})"
     assert error[upper].max() > 0.3, "a reference of the same precision would show nothing"
     lower = (x < -1) & np.isfinite(x)
     assert np.abs((got[lower] - want[lower]) / x[lower]).max() <= 0.7 * np.finfo(dtype).eps

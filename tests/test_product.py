@@ -285,7 +285,7 @@ def test_random_shapes(dtype: str) -> None:
 
 
 @each_dtype
-@pytest.mark.parametrize("shape", [(260, 600, 520), (300, 140, 1024), (125, 1024, 550)], ids=str)
+@pytest.mark.parametrize("shape", [(260, 600, 520), (300, 140, 1024), (125, 1024, 550), (57, 1030, 1800)], ids=str)
 def test_packed(dtype: str, shape: tuple[int, int, int]) -> None:
     """Rows enough to pack b in several blocks, and a or b where its rows would share a set of the cache."""
     m, n, k = shape
@@ -312,14 +312,19 @@ def test_few_rows_and_a_factor_whose_rows_share_places_in_the_cache(dtype: str) 
 
 @each_dtype
 @pytest.mark.parametrize(
-    "shape",
-    [(1, 3101, 1025), (3, 80000, 40), (8, 8, 420_000), (4, 4, 840_000), (14, 2900, 1100), (15, 5300, 600),
-     (64, 9001, 352)],
-    ids=str,
+    "m, n, k",
+    [
+        (1, 3101, 1025),
+        (3, 80000, 40),
+        (8, 8, 420_000),
+        (4, 4, 840_000),
+        (14, 2900, 1100),
+        (15, 5300, 600),
+        (64, 9001, 352),
+    ],
 )
-def test_large_b_is_read_along_its_rows(dtype: str, shape: tuple[int, int, int]) -> None:
+def test_large_b_is_read_along_its_rows(dtype: str, m: int, n: int, k: int) -> None:
     rng = np.random.default_rng(12)
-    m, n, k = shape
     assert n * k * np.dtype(dtype).itemsize > 12 << 20, "no processor has so much of it near"
     a, b, bias = numbers(rng, m, k, dtype=dtype), numbers(rng, k, n, dtype=dtype), numbers(rng, n, dtype=dtype)
     for rows, start, n_threads in ((m, bias, 1), (m, None, 3), (1, bias, 2)):

@@ -46,7 +46,7 @@ cdef inline bint packs_b(const Product *p) noexcept nogil:
         return True
     if p.m >= PACKING_ROWS and sliver_reals(p.n, p.k) > packing_reals and (shares_sets(p.b.row) or p.m > last_in_place):
         return True
-    return p.k * p.n > far_reals and p.m > streamed_rows(p)
+    return p.k * p.n > (large_reals if p.m >= SEVERAL_ROWS else far_reals) and p.m > streamed_rows(p)
 
 
 cdef inline int64_t streamed_rows(const Product *p) noexcept nogil:

@@ -36,6 +36,7 @@ class Front:
         self,
         operation: Any,
         address_of: Callable[[str, str], int],
+        preparation_of: Callable[[str, str], int],
         scratch_address_of: Callable[[str], int],
     ) -> None: ...
     def remember(

@@ -88,6 +88,10 @@
 #define MEMORY_STREAMED_ROWS 3
 #define HALVED_MEMORY_STREAMED_ROWS 8
 #define L3_REALS (25165824 / (REAL_BITS / 8))
+/* On Zen 4, so many rows read a b of more than this sooner packed: how fast they read it where it lies depends on
+ * which pages it got.                                                                                               */
+#define SEVERAL_ROWS (2 * MR)
+#define HALVED_LARGE_REALS (7340032 / (REAL_BITS / 8))
 /* Where vectors go through in two halves, tiles have fewer rows if b is near: stores come in shorter bursts. Such tiles
  * need no packed b so soon.                                                                                        */
 #define HALVED_MR (MR / 2)

@@ -14,6 +14,7 @@ cdef int64_t packed_rows = WIDE_PACKED_ROWS if wide_blocks else PACKED_ROWS
 cdef int64_t near_mr = HALVED_MR if halved else MR  # rows of a tile where b is near
 cdef int64_t packing_reals = HALVED_PACKING_REALS if halved else PACKING_REALS
 cdef int64_t far_reals = NEAR_L3_FAR_REALS if near_l3 else FAR_REALS
+cdef int64_t large_reals = HALVED_LARGE_REALS if halved and near_l3 else far_reals
 cdef int64_t memory_streamed_rows = HALVED_MEMORY_STREAMED_ROWS if cpu.halves_vectors() else MEMORY_STREAMED_ROWS
 cdef int64_t most_streamed_rows = MR if near_l3 else STREAMED_ROWS
 cdef int64_t loading_columns = NEAR_L3_LOADING_COLUMNS if near_l3 else LOADING_COLUMNS
