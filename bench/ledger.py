@@ -20,6 +20,14 @@ class Ledger:
         """Both tables, as text."""
         return [*self._time_lines(), "", *self._bar_lines()]
 
+    def raise_bandwidths(self, machine: Mapping[str, dict[str, float]]) -> None:
+        """The bandwidths that races have seen, by threads, where they are more than before them: something ran then."""
+        for row in self.rows:
+            found = machine["l2_bytes_per_second" if row["shape"].get("in_cache") else "bytes_per_second"]
+            threads = str(row["threads"])
+            if threads in found and "bytes_per_second" in row and not row["suite"].startswith("GPU"):
+                found[threads] = max(found[threads], row["bytes_per_second"])
+
     def _time_lines(self) -> list[str]:
         names = list(dict.fromkeys(name for row in self.rows for name in row["seconds"]))
         width = max((len(row["what"]) for row in self.rows), default=0)

@@ -434,6 +434,17 @@ def test_summary_bars() -> None:
     assert "not measured" not in lines
 
 
+def test_a_disturbed_bandwidth_is_raised_to_what_races_have_seen() -> None:
+    def row(suite: str, in_cache: bool, seen: float) -> dict[str, Any]:
+        return {"suite": suite, "threads": 1, "shape": {"in_cache": in_cache}, "bytes_per_second": seen}
+
+    machine = {"bytes_per_second": {"1": 17.0, "2": 34.0}, "l2_bytes_per_second": {"1": 108.0}}
+    rows = [row("elementwise", False, 28.0), row("elementwise", False, 27.0), row("elementwise", True, 90.0)]
+    rows += [row("GPU training step", False, 4000.0), {"suite": "import", "threads": 1, "shape": {}}]
+    Ledger(rows=rows).raise_bandwidths(machine)
+    assert machine == {"bytes_per_second": {"1": 28.0, "2": 34.0}, "l2_bytes_per_second": {"1": 108.0}}
+
+
 def test_every_goal_belongs_to_a_network_and_every_curve_has_its_points() -> None:
     trained = {(shape.sizes, shape.batch, shape.optimizer) for shape in NETWORKS if shape.one_call}
     assert set(bars.NETWORK_GOALS) <= trained
