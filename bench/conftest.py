@@ -204,7 +204,9 @@ def gpu_missing() -> str:
 
 
 def pytest_benchmark_update_json(config: pytest.Config, benchmarks: Any, output_json: dict[str, Any]) -> None:
-    """Bars on many rows at once, such as geometric means: a list under "bars", each as in a row."""
+    """Bars on many rows at once, such as geometric means: a list under "bars", each as in a row. In "machine_info", the
+    best bandwidths that were seen.
+    """
     ledger = config.stash[LEDGER]
     ledger.raise_bandwidths(output_json["machine_info"])
     bars = summary_bars(ledger.rows)

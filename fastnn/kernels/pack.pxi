@@ -26,11 +26,6 @@ cdef void copy_columns(real *to, int64_t to_row, const real *x, int64_t x_column
                        int64_t columns) noexcept nogil:
     """to[i, j] = x[i, j], where `to` is contiguous along j and x along i."""
     cdef int64_t i = 0, j
-    if rows <= FEW or columns <= FEW:
-        for i in range(rows):
-            for j in range(columns):
-                to[i * to_row + j] = x[i + j * x_column]
-        return
     while i < rows:
         j = 0
         while j < columns:
@@ -45,13 +40,18 @@ cdef void copy_columns(real *to, int64_t to_row, const real *x, int64_t x_column
         i += VL
 
 
+cdef inline bint fills_squares(int64_t rows, int64_t columns) noexcept nogil:
+    """Whether turning in squares pays; else their numbers are sooner copied one by one."""
+    return rows > FEW and columns > FEW
+
+
 cdef void read_block(real *to, int64_t to_row, const real *x, int64_t x_row, int64_t x_column, int64_t rows,
                      int64_t columns) noexcept nogil:
     """to[i, j] = x[i, j], where `to` is contiguous along j and x anything."""
     cdef int64_t i, j
     if x_column == 1:
         copy_rows(to, to_row, x, x_row, rows, columns)
-    elif x_row == 1:
+    elif x_row == 1 and fills_squares(rows, columns):
         copy_columns(to, to_row, x, x_column, rows, columns)
     else:
         for i in range(rows):
@@ -63,7 +63,7 @@ cdef void write_block(real *to, int64_t to_row, int64_t to_column, const real *x
                       int64_t columns) noexcept nogil:
     """to[i, j] = x[i, j], where x is contiguous along j and `to` anything."""
     cdef int64_t i, j
-    if to_row == 1:
+    if to_row == 1 and fills_squares(rows, columns):
         copy_columns(to, to_column, x, x_row, columns, rows)
     else:
         for i in range(rows):

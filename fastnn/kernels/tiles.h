@@ -51,7 +51,7 @@
 #define SLIVER_PADDING (192 / (REAL_BITS / 8))
 #define STACK_PADDING_VECTORS (16384 / 4096 * 192 / VBYTES)
 #define PACKED_ROWS 16 /* of b that are read side by side while it is packed: as many runs of memory */
-#define FEW (VL / 4) /* up to so many rows or columns are turned number by number: a square would be mostly empty */
+#define FEW (VL / 4) /* rows or columns that would leave a square of VL mostly empty */
 #define L1_REALS (16384 / (REAL_BITS / 8))      /* half of the smallest first-level cache */
 #define NEAR_REALS (262144 / (REAL_BITS / 8))   /* a block of b up to this size is near: no band reads it from memory */
 #define FAR_REALS (1835008 / (REAL_BITS / 8))    /* a b of more than this comes from afar, ... */
