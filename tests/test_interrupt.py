@@ -263,7 +263,7 @@ def test_interrupted_save_leaves_the_old_file(tmp_path: Path, monkeypatch: pytes
 
 
 STORM = """
-import random, signal
+import random, signal, time
 import numpy as np
 import fastnn as fnn
 
@@ -283,13 +283,16 @@ class StopAfter(fnn.callbacks.Callback):
 
 x = np.random.default_rng(0).standard_normal((9, 4))
 y = np.arange(9) % 2
+started = time.perf_counter()
+make().fit(x, y, epochs=1, batch_size=3)  # builds all that is built once: some are to be interrupted at it, some later
+longest = 2 * (time.perf_counter() - started)
 trainer, replay = make(), make()
 random.seed(1)
 signal.signal(signal.SIGALRM, signal.default_int_handler)
 for _ in range(300):
     epoch, steps = trainer.epoch, trainer.steps
     try:
-        signal.setitimer(signal.ITIMER_REAL, random.uniform(0.0001, 0.003))
+        signal.setitimer(signal.ITIMER_REAL, random.uniform(0.0001, longest))
         trainer.fit(x, y, epochs=10**9, batch_size=3)
     except KeyboardInterrupt:
         pass
