@@ -36,7 +36,7 @@ cpdef int64_t product_scratch(int64_t m, int64_t n, int64_t k, int64_t n_threads
         return 0
     cdef int64_t padded = block // (4096 // <int64_t> sizeof(real))  # those that are 4096 bytes or more
     cdef int64_t reals = min(slivers * (NR * chain_length(k) + SLIVER_PADDING), block + padded * SLIVER_PADDING)
-    return (BAND_REALS + reals) * sizeof(real)
+    return (COPIED_REALS + reals) * sizeof(real)
 
 
 cdef inline bint packs_b(const Product *p) noexcept nogil:
@@ -44,8 +44,11 @@ cdef inline bint packs_b(const Product *p) noexcept nogil:
     use a block that the tiles do not read fast enough where it lies, or some rows use a b that comes from memory."""
     if p.b.column != 1:
         return True
-    if p.m >= PACKING_ROWS and sliver_reals(p.n, p.k) > packing_reals and (shares_sets(p.b.row) or p.m > last_in_place):
-        return True
+    if p.m >= PACKING_ROWS:
+        if BY_COLUMNS and crowds(p.b.row, chain_length(p.k)):
+            return True
+        if sliver_reals(p.n, p.k) > packing_reals and (shares_sets(p.b.row) or p.m > last_in_place):
+            return True
     return p.k * p.n > (large_reals if p.m >= SEVERAL_ROWS else far_reals) and p.m > streamed_rows(p)
 
 
@@ -53,10 +56,10 @@ cdef inline int64_t streamed_rows(const Product *p) noexcept nogil:
     """Up to how many rows read b row after row, rather than in tiles of columns: where it comes from afar, or where the
     second-level cache does not hold it and parts of its rows would have to share sets."""
     cdef int64_t reals = p.k * p.n
+    if reals > memory_reals:
+        return memory_streamed_rows
     if reals > far_reals:
-        if wide_blocks and reals > L3_REALS:
-            return memory_streamed_rows
-        return SHARING_STREAMED_ROWS if wide_blocks and shares_sets(p.b.row) else most_streamed_rows
+        return sharing_streamed_rows if shares_sets(p.b.row) else most_streamed_rows
     return LOADING_ROWS if whole_vectors and reals > L2_REALS and shares_sets(p.b.row) else 0
 
 
@@ -148,46 +151,79 @@ cdef void one_band(const Product *p, Tile *t, int rows, bint packed, const Ahead
         run_tiles(p, t, rows, <int> vectors, rest - (vectors - 1) * VL, 1, packed)
 
 
-cdef void narrow_bands(const Product *p, Tile *t, int rows, int64_t bands) noexcept nogil:
-    """One chain of several bands of as many rows, each a single tile."""
-    cdef int vectors = <int> ((p.n + VL - 1) // VL)
-    t.lanes = p.n - (vectors - 1) * VL
+cdef void bands_by_columns(const Product *p, Tile *t, int rows, int64_t bands, bint packed) noexcept nogil:
+    """One chain of several bands of as many rows; t is at their first tile. All of them use a column of tiles' part of
+    b before the next column's is read."""
+    cdef int64_t j = 0, columns
     t.tiles = bands
-    t.a_next = rows * t.a_row
     t.b_next = 0
     t.start_next = rows * t.start_row
     t.c_next = rows * t.c_row
-    run_tile(rows, vectors, t)
+    while j < p.n:
+        columns = min(<int64_t> NR, p.n - j)
+        t.lanes = (columns - 1) % VL + 1
+        if is_coming(p.coming):
+            ask(p.coming, rows * bands * columns * t.k)
+        run_tile(rows, <int> ((columns + VL - 1) // VL), t)
+        t.b += sliver_stride(t.k) if packed else <int64_t> NR
+        t.c += NR
+        if t.start != NULL:
+            t.start += NR
+        j += NR
+
+
+cdef inline int64_t reals_of_band(const Product *p, int64_t rows, int64_t steps, bint copied) noexcept nogil:
+    """How many numbers of a, or places of its copy, a band of rows takes for a chain of so many steps."""
+    if not copied:
+        return rows * steps
+    return steps * BAND_STEP if p.a.row == 1 else rows * BAND_ROW
 
 
 cdef inline int64_t bands_together(const Product *p, const Tile *t, int64_t rows, int64_t left, int64_t bands,
                                    bint copied) noexcept nogil:
-    """How many bands of `rows` rows one call may compute: one, unless each is a single tile of c where it lies.
+    """How many bands of `rows` rows to compute by columns: one, unless their tiles read and write c where it lies."""
+    cdef int64_t equal = bands if left == rows * bands else left - (rows - 1) * bands  # which have as many rows
+    cdef int64_t each = reals_of_band(p, rows, t.k, copied), most = 1
+    if is_direct(p, t) and p.n <= NR:  # the epilogue will find them in the first-level cache
+        most = L1_REALS // (rows * p.n)
+    elif BY_COLUMNS and is_direct(p, t) and widest(rows) == NV and pays_by_columns(p, t.k):
+        most = min(<int64_t> BY_COLUMNS, BY_COLUMNS_REALS // each)
+    if copied:
+        most = min(most, COPIED_REALS // each)
+    most = min(max(most, <int64_t> 1), equal)
+    return equal // ((equal + most - 1) // most)
 
-    No more than the epilogue then finds in the first-level cache.
-    """
-    cdef int64_t together = 1
-    if p.n <= NR and not copied and is_direct(p, t):
-        together = max(<int64_t> 1, L1_REALS // (rows * p.n))
-        together = min(together, bands if left == rows * bands else left - (rows - 1) * bands)
-    return together
+
+cdef inline bint pays_by_columns(const Product *p, int64_t steps) noexcept nogil:
+    """Whether several bands had better share a part of b. Of many columns, not where a does not fit into the
+    second-level cache, nor where they do little but store rows of c, which memory likes to be long."""
+    return p.n <= 4 * NR or p.m * steps <= FAR_REALS and steps >= BY_COLUMNS_STEPS
 
 
-cdef inline void place_a(const Product *p, Tile *t, int64_t i, int64_t rows, int64_t step, real *copy) noexcept nogil:
-    """Points the tiles at a's part for some rows and the chain that begins at `step`, copied unless copy is NULL."""
+cdef inline void place_a(const Product *p, Tile *t, int64_t i, int64_t rows, int64_t bands, int64_t step,
+                         real *copy) noexcept nogil:
+    """Points the tiles at a's part for bands of rows and the chain that begins at `step`, copied unless copy is NULL."""
     cdef const real *a = p.a.data + i * p.a.row + step * p.a.column
+    cdef int64_t band
     t.a = a
     t.a_row = p.a.row
     t.a_step = p.a.column
+    t.a_next = rows * p.a.row
     if copy == NULL:
         return
     t.a = copy
+    t.a_next = reals_of_band(p, rows, t.k, True)
     if p.a.row == 1:
         t.a_step = BAND_STEP
-        copy_rows(copy, BAND_STEP, a, p.a.column, t.k, rows)
     else:
         t.a_row = BAND_ROW
-        copy_rows(copy, BAND_ROW, a, p.a.row, rows, t.k)
+    for band in range(bands):
+        if p.a.row == 1:
+            copy_rows(copy, BAND_STEP, a, p.a.column, t.k, rows)
+        else:
+            copy_rows(copy, BAND_ROW, a, p.a.row, rows, t.k)
+        copy += t.a_next
+        a += rows * p.a.row
 
 
 cdef inline int64_t most_rows(const Product *p, bint packed, bint copied) noexcept nogil:
@@ -199,7 +235,8 @@ cdef inline int64_t most_rows(const Product *p, bint packed, bint copied) noexce
 
 
 cdef void one_chain(const Product *p, Tile *t, int64_t step, bint packed, real *copy) noexcept nogil:
-    """The chain that begins at `step`, band after band; t.b is in place. The epilogue follows a band's last chain."""
+    """The chain that begins at `step`, some bands after others; t.b is in place. The epilogue follows a band's last
+    chain."""
     cdef int64_t most = most_rows(p, packed, copy != NULL)
     cdef int64_t bands = (p.m + most - 1) // most, i = 0, rows, together
     cdef const real *b = t.b
@@ -210,18 +247,19 @@ cdef void one_chain(const Product *p, Tile *t, int64_t step, bint packed, real *
     t.c_row = p.sum.row
     while bands > 0:
         rows = (p.m - i + bands - 1) // bands  # the bands that are left share the rows that are left
-        place_a(p, t, i, rows, step, copy)
         t.b = b
         t.c = p.sum.data + i * p.sum.row
         if p.start.data != NULL and not t.add:
             t.start = p.start.data + i * p.start.row
         together = bands_together(p, t, rows, p.m - i, bands, copy != NULL)
-        if is_coming(p.coming):
+        if p.n <= NR and is_coming(p.coming):
             together = min(together, <int64_t> ASKING_BANDS)
-            ask(p.coming, rows * together * p.n * t.k)
+        place_a(p, t, i, rows, together, step, copy)
         if together > 1:
-            narrow_bands(p, t, <int> rows, together)
+            bands_by_columns(p, t, <int> rows, together, packed)
         else:
+            if is_coming(p.coming):
+                ask(p.coming, rows * p.n * t.k)
             if asks:
                 ahead.a = p.a.data + (i + rows) * p.a.row + step * p.a.column
                 ahead.rows, ahead.row, ahead.column, ahead.steps = rows, p.a.row, p.a.column, t.k
@@ -361,7 +399,7 @@ cdef void solve(Product *p, char *scratch) noexcept nogil:
     if packs_a(p):
         copy = <real *> scratch
     if packs_b(p):
-        slivers = <real *> scratch + BAND_REALS
+        slivers = <real *> scratch + COPIED_REALS
         if sliver_reals(p.n, p.k) <= STACK_REALS:
             slivers = <real *> stack
     elif first_in_place <= p.m <= last_in_place:

@@ -190,6 +190,12 @@ cdef inline bint shares_sets(int64_t stride) noexcept nogil:
     return stride * <int64_t> sizeof(real) % 4096 == 0
 
 
+cdef inline bint crowds(int64_t stride, int64_t lines) noexcept nogil:
+    """Whether so many cache lines that lie so far apart would be all that the first-level cache has places for."""
+    cdef int64_t apart = stride * <int64_t> sizeof(real)
+    return lines * max(apart & -apart, <int64_t> 64) >= 32768
+
+
 cdef inline vf load_up_to(const real *p, int64_t n, vf fill) noexcept nogil:
     """n elements, a filling behind them if they are fewer than a vector."""
     return vload(p) if n >= VL else vselect(vleading(n), vload_part(p, n), fill)
