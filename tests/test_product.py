@@ -209,7 +209,9 @@ def test_threads(dtype: str, n_threads: int) -> None:
 
 
 @each_dtype
-@pytest.mark.parametrize("shape", [(0, 3, 4), (3, 0, 4), (3, 4, 0), (0, 0, 0)], ids=str)
+@pytest.mark.parametrize(
+    "shape", [(0, 3, 4), (3, 0, 4), (3, 4, 0), (13, 20, 0), (13, 40, 0), (13, 99, 0), (0, 0, 0)], ids=str
+)
 def test_empty(dtype: str, shape: tuple[int, int, int]) -> None:
     m, n, k = shape
     a, b, bias = np.ones((m, k), dtype), np.ones((k, n), dtype), np.arange(n).astype(dtype)
@@ -285,9 +287,15 @@ def test_random_shapes(dtype: str) -> None:
 
 
 @each_dtype
-@pytest.mark.parametrize("shape", [(260, 600, 520), (300, 140, 1024), (125, 1024, 550), (57, 1030, 1800)], ids=str)
+@pytest.mark.parametrize(
+    "shape",
+    [(260, 600, 520), (300, 140, 1024), (125, 1024, 550), (57, 1030, 1800), (517, 519, 1100), (131, 70, 300)],
+    ids=str,
+)
 def test_packed(dtype: str, shape: tuple[int, int, int]) -> None:
-    """Rows enough to pack b in several blocks, and a or b where its rows would share a set of the cache."""
+    """Rows enough to pack b in several blocks, or to share a column's part of it; a or b where its rows would share a
+    set of the cache; where blocks are small, a last one of few columns.
+    """
     m, n, k = shape
     rng = np.random.default_rng(14)
     a, b = numbers(rng, m, k, dtype=dtype), numbers(rng, k, n, dtype=dtype)
@@ -296,6 +304,28 @@ def test_packed(dtype: str, shape: tuple[int, int, int]) -> None:
         left, right = (np.array(a.T) if turn[0] else a), (np.array(b.T) if turn[1] else b)
         got = run(left, right, np.full((m, n), np.nan, dtype), turn=turn, n_threads=n_threads)
         assert_same_bits(got, want)
+        c, z = np.empty((m, n), dtype), np.empty((m, n), dtype)
+        run(left, right, c, z=z, turn=turn, epilogue=(FORWARD, code_of("relu", {})), n_threads=n_threads)
+        assert_same_bits(z, want)
+        assert_same_bits(c, ops.relu(want))
+
+
+@each_dtype
+@pytest.mark.parametrize("m", [1, 7, 24, 25])
+def test_a_b_that_a_second_level_cache_does_not_hold(dtype: str, m: int) -> None:
+    """Few rows stream it, more pack it; how many that is differs between processors."""
+    rng = np.random.default_rng(15)
+    n, k = 700, 601
+    a, b, bias = numbers(rng, m, k, dtype=dtype), numbers(rng, k, n, dtype=dtype), numbers(rng, n, dtype=dtype)
+    want, into = reference.product(a, b, bias), numbers(rng, m, n, dtype=dtype)
+    for n_threads in (1, 2):
+        assert_same_bits(run(a, b, np.full((m, n), np.nan, dtype), bias=bias, n_threads=n_threads), want)
+        got = run(a, b, into.copy(), accumulate=True, n_threads=n_threads)
+        assert_same_bits(got, reference.product(a, b, into))
+        c, z = np.empty((m, n), dtype), np.empty((m, n), dtype)
+        run(a, b, c, z=z, bias=bias, epilogue=(FORWARD, code_of("relu", {})), n_threads=n_threads)
+        assert_same_bits(z, want)
+        assert_same_bits(c, ops.relu(want))
 
 
 @each_dtype

@@ -41,11 +41,12 @@ cpdef int64_t product_scratch(int64_t m, int64_t n, int64_t k, int64_t n_threads
 
 cdef inline bint packs_b(const Product *p) noexcept nogil:
     """Whether b is packed. It must be where the vectors of a row are not contiguous; elsewhere it pays where many rows
-    use a block that the tiles do not read fast enough where it lies, or some rows use a b that comes from memory."""
+    use a block that the tiles do not read fast enough where it lies (by columns: that would not stay in the first-level
+    cache), or some rows use a b that comes from afar."""
     if p.b.column != 1:
         return True
     if p.m >= PACKING_ROWS:
-        if BY_COLUMNS and crowds(p.b.row, chain_length(p.k)):
+        if BY_COLUMNS and p.n > NR and crowds(p.b.row, chain_length(p.k)):
             return True
         if sliver_reals(p.n, p.k) > packing_reals and (shares_sets(p.b.row) or p.m > last_in_place):
             return True
@@ -182,8 +183,8 @@ cdef inline int64_t reals_of_band(const Product *p, int64_t rows, int64_t steps,
 cdef inline int64_t bands_together(const Product *p, const Tile *t, int64_t rows, int64_t left, int64_t bands,
                                    bint copied) noexcept nogil:
     """How many bands of `rows` rows to compute by columns: one, unless their tiles read and write c where it lies."""
-    cdef int64_t equal = bands if left == rows * bands else left - (rows - 1) * bands  # which have as many rows
-    cdef int64_t each = reals_of_band(p, rows, t.k, copied), most = 1
+    cdef int64_t equal = left - (rows - 1) * bands  # so many of them have as many rows
+    cdef int64_t each = max(reals_of_band(p, rows, t.k, copied), <int64_t> 1), most = 1
     if is_direct(p, t) and p.n <= NR:  # the epilogue will find them in the first-level cache
         most = L1_REALS // (rows * p.n)
     elif BY_COLUMNS and is_direct(p, t) and widest(rows) == NV and pays_by_columns(p, t.k):
@@ -195,14 +196,14 @@ cdef inline int64_t bands_together(const Product *p, const Tile *t, int64_t rows
 
 
 cdef inline bint pays_by_columns(const Product *p, int64_t steps) noexcept nogil:
-    """Whether several bands had better share a part of b. Of many columns, not where a does not fit into the
+    """Whether several bands had better share a part of b. With many columns, not where a does not fit into the
     second-level cache, nor where they do little but store rows of c, which memory likes to be long."""
-    return p.n <= 4 * NR or p.m * steps <= FAR_REALS and steps >= BY_COLUMNS_STEPS
+    return p.n <= 4 * NR or p.m * steps <= BY_COLUMNS_A_REALS and steps >= BY_COLUMNS_STEPS
 
 
 cdef inline void place_a(const Product *p, Tile *t, int64_t i, int64_t rows, int64_t bands, int64_t step,
                          real *copy) noexcept nogil:
-    """Points the tiles at a's part for bands of rows and the chain that begins at `step`, copied unless copy is NULL."""
+    """Points the tiles at a's part for some bands and the chain that begins at `step`, copied unless copy is NULL."""
     cdef const real *a = p.a.data + i * p.a.row + step * p.a.column
     cdef int64_t band
     t.a = a
@@ -470,7 +471,7 @@ cdef inline void finish_rows(const Product *p, int64_t i, int64_t rows) noexcept
 
 
 cdef void finish(const Product *p, int64_t i, int64_t rows) noexcept nogil:
-    """The epilogue on some finished rows, while they are in the first-level cache; on their columns, if these are
+    """The epilogue on some finished rows, while they are in a near cache; on their columns, if these are
     contiguous, as they are once the sides have been exchanged."""
     cdef Product part
     if p.c.column != 1 and p.c.row == 1 and p.sum.row == 1 and (p.aux.data == NULL or p.aux.row == 1):

@@ -83,7 +83,7 @@ cdef void read_slivers(real *to, const real *x, int64_t x_row, int64_t x_column,
     It is read along its rows, some at a time, since processors fetch long runs of memory before they are asked for;
     whole rows of a wide block are asked for all the same, which begins them sooner.
     """
-    cdef int64_t i = 0, j, n = packed_rows if x_column == 1 else rows, ahead = n if wide_blocks else 0, row
+    cdef int64_t i = 0, j, n = packed_rows if x_column == 1 else rows, ahead = n if near_l3 else 0, row
     while i < rows:
         n = min(n, rows - i)
         j = 0

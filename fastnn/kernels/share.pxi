@@ -191,9 +191,11 @@ cdef inline bint shares_sets(int64_t stride) noexcept nogil:
 
 
 cdef inline bint crowds(int64_t stride, int64_t lines) noexcept nogil:
-    """Whether so many cache lines that lie so far apart would be all that the first-level cache has places for."""
+    """Whether so many cache lines that lie so far apart would be all that the first-level cache has places for: one in
+    g bytes, if their distance is a multiple of g, a power of two from a line to 4096 bytes."""
     cdef int64_t apart = stride * <int64_t> sizeof(real)
-    return lines * max(apart & -apart, <int64_t> 64) >= 32768
+    cdef int64_t g = min(max(apart & -apart, <int64_t> 64), <int64_t> 4096)
+    return lines * g >= 2 * L1_REALS * <int64_t> sizeof(real)
 
 
 cdef inline vf load_up_to(const real *p, int64_t n, vf fill) noexcept nogil:

@@ -58,7 +58,7 @@
 #define FAR_REALS (1835008 / (REAL_BITS / 8))    /* a b of more than this comes from afar, ... */
 #define NEAR_L3_FAR_REALS (12582912 / (REAL_BITS / 8)) /* ... or than this, where few cores share their third-level cache */
 #define STREAMED_ROWS 64                         /* for up to so many rows it is read along its rows, ... */
-#else /* narrow tiles: what the smallest second-level cache does not hold */
+#else /* what the second-level cache of Zen 3 does not hold, which narrow tiles read slowly */
 #define FAR_REALS (524288 / (REAL_BITS / 8))
 #define NEAR_L3_FAR_REALS FAR_REALS
 #define STREAMED_ROWS 24
@@ -80,29 +80,27 @@
  * HALVED_IN_PLACE_ROWS of a thread, and fewer than PACKING_ROWS read wide blocks sooner. With whole vectors (Zen 5) up
  * to LOADING_ROWS rows read a b whose rows share sets along them as soon as the second-level cache does not hold it. */
 #define HALVED_IN_PLACE_ROWS 512
-#define MANY_ROWS INT64_MAX
+#define UNLIMITED INT64_MAX
 #define IN_PLACE_BLOCK_REALS (BLOCK_REALS / 2)
 #define L2_REALS (1048576 / (REAL_BITS / 8))
-/* On both, at every level, a packed block is as wide as b, up to this size for all threads together. It comes back from
- * that cache sooner than b, which is then read in whole rows, one after the other, as memory likes it; and a is read
- * less often.                                                                                                       */
+/* There and on other AMD processors, at every level, a packed block is as wide as b, up to this size for all threads together. It comes
+ * back from that cache sooner than b, which is then read in whole rows, as memory likes it, and a is read less often.
+ * WIDE_PACKED_ROWS of them are read side by side.                                                                   */
 #define WIDE_BLOCK_REALS (8388608 / (REAL_BITS / 8))
-#define MANY_REALS INT64_MAX
 #if LEVEL == 4
 #define WIDE_PACKED_ROWS 1
 /* So packing pays for fewer rows: b is only streamed for up to so many if its rows share sets, ... */
 #define SHARING_STREAMED_ROWS 8
 /* ... or for so many if it does not fit into that cache: on Zen 5, and on Zen 4, where packing takes longer.         */
 #define MEMORY_STREAMED_ROWS 3
-#define HALVED_MEMORY_STREAMED_ROWS 8
 #define MEMORY_REALS (25165824 / (REAL_BITS / 8))
-#else
+#else /* measured on Zen 3; what is more than 4 MB comes from memory there, where others use the third-level cache, too */
 #define WIDE_PACKED_ROWS 4
 #define SHARING_STREAMED_ROWS 4
 #define MEMORY_STREAMED_ROWS 4
-#define HALVED_MEMORY_STREAMED_ROWS 4
 #define MEMORY_REALS (4194304 / (REAL_BITS / 8))
 #endif
+#define HALVED_MEMORY_STREAMED_ROWS 8
 /* On Zen 4, so many rows read a b of more than this sooner packed: how fast they read it where it lies depends on
  * which pages it got.                                                                                               */
 #define SEVERAL_ROWS (2 * MR)
@@ -114,17 +112,14 @@
 #define BAND_STEP ((MR + VL - 1) / VL * VL)    /* from one step of a copied band of a to the next ... */
 #define BAND_ROW (KCHAIN + VL)                 /* ... or from one row to the next: no two share a set of the cache */
 #define BAND_REALS (MR * BAND_ROW > KCHAIN * BAND_STEP ? MR * BAND_ROW : KCHAIN * BAND_STEP)
-/* Below AVX-512 the tiles are narrow, a cache line wide in float32: for each multiply-add they load more of b than of
- * a. There up to so many bands, with no more of a than this, use a column of tiles' part of b, which stays in the
- * first-level cache, before the next column's is read; a comes from the second. (With more rows, pages of a and c would
- * be more than the processor remembers the places of.)                                                              */
-#if LEVEL == 4
-#define BY_COLUMNS 0
-#else
-#define BY_COLUMNS 10
-#endif
+/* Below AVX-512 the tiles are a cache line wide or less: for each multiply-add they load more of b than of a. There up
+ * to BY_COLUMNS bands, with BY_COLUMNS_REALS of a at most, use a column of tiles' part of b, which is then in the
+ * first-level cache, before the next column's is read; a comes from the second, where all of it has to fit. (With more
+ * rows, pages of a and c would be more than the processor remembers the places of.) It pays from BY_COLUMNS_STEPS on. */
+#define BY_COLUMNS (LEVEL == 4 ? 0 : 10)
 #define BY_COLUMNS_STEPS 12
 #define BY_COLUMNS_REALS (131072 / (REAL_BITS / 8))
+#define BY_COLUMNS_A_REALS (524288 / (REAL_BITS / 8))
 #define COPIED_REALS (BY_COLUMNS && BY_COLUMNS_REALS > BAND_REALS ? BY_COLUMNS_REALS : BAND_REALS)
 
 /* One order of arithmetic. These are the same at every level and every thread count: they define the result.       */
