@@ -83,9 +83,9 @@
 #define UNLIMITED INT64_MAX
 #define IN_PLACE_BLOCK_REALS (BLOCK_REALS / 2)
 #define L2_REALS (1048576 / (REAL_BITS / 8))
-/* There and on other AMD processors, at every level, a packed block is as wide as b, up to this size for all threads together. It comes
- * back from that cache sooner than b, which is then read in whole rows, as memory likes it, and a is read less often.
- * WIDE_PACKED_ROWS of them are read side by side.                                                                   */
+/* There and on other AMD processors, at every level, a packed block is as wide as b, up to this size for all threads
+ * together. It comes back from that cache sooner than b, whose whole rows are then read, WIDE_PACKED_ROWS of them side
+ * by side, as memory likes it; and a is read less often.                                                            */
 #define WIDE_BLOCK_REALS (8388608 / (REAL_BITS / 8))
 #if LEVEL == 4
 #define WIDE_PACKED_ROWS 1
