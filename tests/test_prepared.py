@@ -44,6 +44,7 @@ def run(kernel: str, dtype: str, operands: list[Array | None], n_outputs: int, i
         (0.0, 0.0),
         1,
         False,
+        False,
         scratch,
     )
     machine = executor.Executor([instruction], blocks, (), 1, 1, len(operands))

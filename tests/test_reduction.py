@@ -13,10 +13,13 @@ import reference
 from networks import both
 from numpy.typing import NDArray
 
-from fastnn import kernels, ops
+import fastnn as fnn
+from fastnn import backends, kernels, ops
 from fastnn.graph.autodiff import gradients
+from fastnn.graph.plan import Place, plan
 from fastnn.graph.tensor import Graph
 from fastnn.kernels import executor
+from fastnn.ops import reduction
 from fastnn.ops._dispatch import compute, dispatch
 from fastnn.program import OPERATIONS, Extent, RunRow
 
@@ -179,6 +182,57 @@ def test_broadcast(dtype: str) -> None:
 
 
 # ---------------------------------------------------------------------------------------------------------- kernels
+
+
+@each_dtype
+@each_thread_count
+def test_few_long_rows_are_shared_by_chunks(n_threads: int, dtype: str) -> None:
+    for rows, n in itertools.product([1, 2, 3], [SUM_CHUNK, SUM_CHUNK + 1, 7 * SUM_CHUNK + 5]):
+        x = numbers((rows, n), dtype)
+        x[0, -1], x[-1, n // 2] = -np.inf, np.nan
+        clean = numbers((rows, n), dtype)
+        for laid in (x, clean, clean[:, ::-1].copy()[:, ::-1]):
+            for kind, name in enumerate(["sum", "mean", "max"]):
+                want = getattr(ops, name)(laid, axis=1)
+                np.testing.assert_array_equal(reduced(kind, 2, laid, (rows,), n_threads), want, err_msg=f"{name} {n}")
+        want = np.array([reference.row_sum(row) for row in clean])
+        np.testing.assert_array_equal(reduced(reduction.SUM, 2, clean, (rows,), n_threads), want)
+        want = reference.row_sum(clean.reshape(-1), squares=True)
+        np.testing.assert_array_equal(reduced(reduction.SUM_OF_SQUARES, -1, clean, (), n_threads), want)
+
+
+def reduced(kind: int, mask: int, x: Array, shape: tuple[int, ...], n_threads: int) -> Array:
+    """The reduction over the axes of a mask, by so many threads in any case."""
+    y = np.full(shape, np.nan, x.dtype)
+    scratch = np.full(64 * n_threads + x.nbytes // SUM_CHUNK * 2, 255, np.uint8)
+    address = kernels.address("reduce", x.dtype.name)
+    assert executor.call(address, (y, x), 1, (kind, mask), (), 0.0, n_threads, scratch, closes=True) == 0
+    return y
+
+
+@pytest.mark.usefixtures("threads_as_before")
+def test_a_shared_sum_before_a_product_that_uses_its_scratch_memory() -> None:
+    graph = Graph("float32")
+    x, w = graph.input("x", (256, 1024)), graph.input("w", (1024, 1024))
+    total, product = ops.sum(x), ops.matmul(x, w)
+    values = {"x": numbers((256, 1024), "float32"), "w": numbers((1024, 1024), "float32", seed=1)}
+    results = {"product": np.zeros((256, 1024), "float32"), "total": np.zeros((), "float32")}
+    wanted = {"total": total, "product": product}
+    program = plan(graph, wanted, {symbol: Place(f"output:{name}") for name, symbol in wanted.items()})
+    runner = backends.get("native").prepare(program, "float32", {})
+    arrays = {**{f"input:{n}": a for n, a in values.items()}, **{f"output:{n}": a for n, a in results.items()}}
+    want = reference.row_sum(values["x"].reshape(-1)), ops.matmul(values["x"], values["w"])
+    fnn.set_num_threads(2)
+    shared = 0
+    for _ in range(20):
+        _, teams = runner.time(np.zeros((1, 0)), arrays)  # helpers come in any case, and then are still awake
+        shared += teams == [2, 2]
+        for way in ("each by itself", "together"):
+            np.testing.assert_array_equal(results["total"], want[0], err_msg=way)
+            np.testing.assert_array_equal(results["product"], want[1], err_msg=way)
+            results["total"][...], results["product"][...] = np.nan, np.nan
+            runner.run(np.zeros((2, 0)), arrays)
+    assert shared == 20
 
 
 @each_dtype

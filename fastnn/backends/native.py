@@ -96,6 +96,7 @@ class NativeRunner(executor.CompiledRunner):
             (instruction.work, instruction.least_work),
             1 if is_serial(instruction) else 1 << 20,
             instruction.barrier,
+            kernel.closes,
             kernel.scratch(specs, attributes),
         )
 

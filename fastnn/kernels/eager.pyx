@@ -297,6 +297,7 @@ cdef run_usual(Front front, Instruction *instruction, PyObject **inputs, int cou
         instruction.operand[1].data = NULL
     instruction.run = NULL
     instruction.coming = NULL
+    instruction.closes = False
     instruction.work = work_of(front, type, count, ndim, shape, k)
     team = team_for(instruction.work)
     if front.rule == PRODUCT:
@@ -338,7 +339,7 @@ cdef int run_with_scratch(Instruction *instruction, int team, int64_t size) exce
     if size > 0:
         memory = <char *> malloc(team * instruction.scratch_size + 64)
         if memory == NULL:
-            raise MemoryError("no memory for a product's scratch space")
+            raise MemoryError("no memory for a kernel's scratch space")
         instruction.scratch = memory + (64 - <uintptr_t> memory % 64) % 64
     status = run_instruction(instruction, team)
     free(memory)

@@ -27,6 +27,7 @@ def call(
     n_threads: int = ...,
     scratch: Any = ...,
     run: Any = ...,
+    closes: bool = ...,
 ) -> int: ...
 
 class Exclusive:

@@ -101,11 +101,12 @@ cdef double GIL_GRAIN = 20000.0       # nanoseconds of work for which the interp
 
 
 def call(size_t kernel, tuple operands, int n_outputs, tuple integers=(), tuple numbers=(), double work=0.0,
-         int n_threads=0, cnp.ndarray scratch=None, cnp.ndarray run=None):
+         int n_threads=0, cnp.ndarray scratch=None, cnp.ndarray run=None, bint closes=False):
     """Runs one kernel on arrays and returns its status.
 
     `operands` are NumPy arrays, outputs first, or None. `work` (nanoseconds on one thread) decides the number of
-    threads, or `n_threads` does. `scratch` is a uint8 array for all threads together; `run` a row of float64 slots.
+    threads, or `n_threads` does. `scratch` is a uint8 array for all threads together; `run` a row of float64 slots;
+    `closes` says whether the kernel is called again when all shares are done.
     """
     cdef Instruction instruction
     cdef int i, count = len(operands), team
@@ -136,6 +137,7 @@ def call(size_t kernel, tuple operands, int n_outputs, tuple integers=(), tuple 
         end = cnp.PyArray_BYTES(scratch) + scratch.shape[0]
         instruction.scratch_size = (end - instruction.scratch) // team // 64 * 64
     instruction.work = work
+    instruction.closes = closes
     return run_instruction(&instruction, team, n_threads > 1)
 
 
@@ -170,9 +172,9 @@ cdef class Executor:
     ----------
     instructions
         One tuple each: (kernel address, its Prepare's address or 0, operands, number of outputs, whole-number
-        attributes, real attributes, (work at the extents' maxima, work where all are 1), max_threads, barrier, scratch
-        bytes a thread). An operand is None or (block, byte offset, shape, type code); a dimension is a number or
-        (extent,), extents being numbered from 0.
+        attributes, real attributes, (work at the extents' maxima, work where all are 1), max_threads, barrier, closes,
+        scratch bytes a thread). An operand is None or (block, byte offset, shape, type code); a dimension is a number
+        or (extent,), extents being numbered from 0.
     blocks
         NumPy arrays that hold the blocks; None for those bound by `bind`.
     maxima
@@ -225,7 +227,7 @@ cdef class Executor:
             plan.maximum[i] = maxima[i]
             plan.bound[i] = -1
         places = []
-        for i, (kernel, prepare, operands, n_outputs, integers, numbers, work, max_threads, barrier,
+        for i, (kernel, prepare, operands, n_outputs, integers, numbers, work, max_threads, barrier, closes,
                 scratch) in enumerate(instructions):
             if len(operands) > MAX_OPERANDS:
                 raise ValueError(f"an instruction has room for {MAX_OPERANDS} operands, got {len(operands)}")
@@ -237,6 +239,7 @@ cdef class Executor:
             plan.costs[i].most, plan.costs[i].least = work
             instruction.max_threads = max_threads
             instruction.barrier = barrier
+            instruction.closes = closes
             instruction.run = plan.row
             instruction.coming = &plan.coming
             self.scratch_sizes.append(scratch)

@@ -33,7 +33,9 @@ typedef struct {
 typedef struct Instruction Instruction;
 
 /* Called for each of n_threads shares of the work, by as many threads at once, or by fewer one after the other. Returns
- * KERNEL_OK or the reason why not. Kernels hold no lock, touch no Python object and never wait for each other.      */
+ * KERNEL_OK or the reason why not. Kernels hold no lock, touch no Python object and never wait for each other. One that
+ * `closes` is called once more when all of several shares are done, with thread == n_threads, and finds the scratch
+ * memory as they have left it.                                                                                     */
 typedef int (*Kernel)(const Instruction *, int thread, int n_threads);
 
 /* Called once for the extents and addresses that are bound now: writes what follows from them into `form`, and returns
@@ -54,6 +56,7 @@ struct Instruction {
     int32_t n_operands, n_outputs;
     int32_t max_threads;           /* 1 where the kernel cannot share its work */
     int32_t barrier;               /* wait for all threads before this one: it touches what another may have written */
+    int32_t closes;                /* see Kernel */
 };
 
 #endif

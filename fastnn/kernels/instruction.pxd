@@ -42,3 +42,4 @@ cdef extern from "instruction.h":
         int32_t n_outputs
         int32_t max_threads
         int32_t barrier
+        int32_t closes

@@ -86,4 +86,4 @@ assert FORM_WORDS * sizeof(int64_t) >= max(
 
 PRODUCT_SCRATCH = <size_t> <void *> product_scratch  # where calls from C find it
 PEAK_FLOPS = 2 * PEAK_CHAINS * VL  # of the kernel `peak`, a step
-TILES = {"MR": MR, "NR": NR, "VL": VL, "KCHAIN": KCHAIN, "HAS_FMA": HAS_FMA}
+TILES = {"MR": MR, "NR": NR, "VL": VL, "KCHAIN": KCHAIN, "SUM_CHUNK": SUM_CHUNK, "HAS_FMA": HAS_FMA}

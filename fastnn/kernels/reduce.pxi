@@ -4,6 +4,9 @@
 # i % LANES, lanes are folded 8-4-2-1, and rows longer than SUM_CHUNK are summed in chunks, added in order. Whatever is
 # reduced in front of that is a column sum: chunks of ROW_CHUNK rows, each summed one after the other, added in order.
 # What rounding takes from the sum of the chunks is added at the end.
+#
+# Fewer long rows than threads are shared by chunks: each thread leaves its chunks' results in the scratch memory, and
+# whoever closes the instruction adds them in order.
 
 cdef enum:  # kinds of `reduce`, as in ops/reduction.py
     SUM = 0
@@ -227,6 +230,7 @@ cdef struct Reduction:
     # The axes of a reduction, put in order: kept[kept], rows[reduced], columns[kept or reduced].
     Operand x, y
     int64_t kept, rows, columns
+    int64_t chunks             # of a row
     bint columns_are_reduced
     real divisor
 
@@ -241,6 +245,7 @@ cdef inline void arrange(Reduction *form, const Operand *x, int64_t mask, int ki
     form.kept = add_axes(&form.x, x, ~mask, trailing)
     form.rows = add_axes(&form.x, x, mask, trailing)
     form.columns = add_axes(&form.x, x, -(<int64_t> 1 << trailing), x.ndim)
+    form.chunks = (form.columns + SUM_CHUNK - 1) // SUM_CHUNK
     form.columns_are_reduced = last
     form.divisor = 1
     if kind == MEAN:
@@ -254,6 +259,32 @@ cdef inline void reduce_to_numbers(int kind, const Reduction *form, int64_t firs
     for i in range(first, last):
         total = reduce_rows(kind, &form.x, i * form.rows * form.columns, form.rows, form.columns)
         set_element(&form.y, i, vlane0(total) / form.divisor)
+
+
+cdef inline bint is_shared_by_chunks(const Reduction *form, const real *parts, int n_threads) noexcept nogil:
+    return (parts != NULL and form.columns_are_reduced and form.rows == 1 and form.chunks > 1
+            and form.kept < n_threads)
+
+
+cdef inline void reduce_chunks(int kind, const Reduction *form, int64_t first, int64_t last,
+                               real *parts) noexcept nogil:
+    """Chunks first ... last - 1 of all rows."""
+    cdef int64_t i, row, start
+    for i in range(first, last):
+        row = i // form.chunks
+        start = (i - row * form.chunks) * SUM_CHUNK
+        parts[i] = reduce_row(kind, &form.x, row * form.columns + start, min(form.columns - start, SUM_CHUNK))
+
+
+cdef inline void close_chunks(int kind, const Reduction *form, const real *parts) noexcept nogil:
+    """All results, from the results of their chunks."""
+    cdef vf total, lost
+    cdef int64_t i, chunk
+    for i in range(form.kept):
+        total, lost = nothing(kind), vsplat(0)
+        for chunk in range(form.chunks):
+            add_chunk(outer_kind(kind), &total, &lost, vsplat(parts[i * form.chunks + chunk]))
+        set_element(&form.y, i, vlane0(whole(total, lost)) / form.divisor)
 
 
 cdef inline void reduce_block(int kind, const Reduction *form, int64_t first, int64_t width,
@@ -293,9 +324,17 @@ cdef inline void reduce_to_columns(int kind, const Reduction *form, int thread, 
         write_span(&form.y, to, width, buffer)
 
 
-cdef inline void reduce_kind(int kind, const Reduction *form, int thread, int n_threads) noexcept nogil:
+cdef inline void reduce_kind(int kind, const Reduction *form, real *parts, int thread, int n_threads) noexcept nogil:
     cdef int64_t first, last
-    if form.columns_are_reduced:
+    if is_shared_by_chunks(form, parts, n_threads):
+        if thread == n_threads:
+            close_chunks(kind, form, parts)
+        else:
+            share(form.kept * form.chunks, 1, thread, n_threads, &first, &last)
+            reduce_chunks(kind, form, first, last, parts)
+    elif thread == n_threads:
+        pass
+    elif form.columns_are_reduced:
         share(form.kept, 1, thread, n_threads, &first, &last)
         reduce_to_numbers(kind, form, first, last)
     else:
@@ -307,13 +346,15 @@ cdef inline void read_reduction(const Instruction *instruction, Reduction *form)
     arrange(form, &instruction.operand[1], instruction.integer[1], <int> instruction.integer[0])
 
 
-cdef int run_reduction(int kind, const Reduction *form, int thread, int n_threads) noexcept nogil:
+cdef int run_reduction(const Instruction *instruction, const Reduction *form, int thread, int n_threads) noexcept nogil:
+    cdef int64_t kind = instruction.integer[0]
+    cdef real *parts = <real *> instruction.scratch
     if kind == MAXIMUM:
-        reduce_kind(MAXIMUM, form, thread, n_threads)
+        reduce_kind(MAXIMUM, form, parts, thread, n_threads)
     elif kind == SUM_OF_SQUARES:
-        reduce_kind(SUM_OF_SQUARES, form, thread, n_threads)
+        reduce_kind(SUM_OF_SQUARES, form, parts, thread, n_threads)
     else:
-        reduce_kind(SUM, form, thread, n_threads)
+        reduce_kind(SUM, form, parts, thread, n_threads)
     return KERNEL_OK
 
 
@@ -321,11 +362,11 @@ cdef int reduce(const Instruction *instruction, int thread, int n_threads) noexc
     """y = x reduced over the axes of a bit mask. Operands: y, x. Integers: kind, mask."""
     cdef Reduction form
     read_reduction(instruction, &form)
-    return run_reduction(<int> instruction.integer[0], &form, thread, n_threads)
+    return run_reduction(instruction, &form, thread, n_threads)
 
 
 cdef int prepared_reduce(const Instruction *instruction, int thread, int n_threads) noexcept nogil:
-    return run_reduction(<int> instruction.integer[0], <const Reduction *> instruction.form, thread, n_threads)
+    return run_reduction(instruction, <const Reduction *> instruction.form, thread, n_threads)
 
 
 cdef Kernel prepare_reduce(Instruction *instruction, int n_threads) noexcept nogil:

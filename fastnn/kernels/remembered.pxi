@@ -31,8 +31,8 @@ cdef class Call:
         Nanoseconds on one thread.
     scratch
         Bytes that each thread needs.
-    parallel
-        Whether the kernel can share its work.
+    parallel, closes
+        Whether the kernel can share its work, and has to close it.
     in_place
         Whether a result may be an input, in the very same place: the kernel is made for that.
     """
@@ -48,7 +48,7 @@ cdef class Call:
 
     def __init__(self, size_t kernel, *, tuple operands, tuple results, int n_inputs, tuple labels, dict attributes,
                  tuple slots, tuple integers, tuple numbers, double work, int64_t scratch, bint parallel,
-                 bint in_place):
+                 bint closes, bint in_place):
         if len(operands) > MAX_OPERANDS or len(slots) > MOST_SLOTS:
             raise ValueError(f"a call has room for {MAX_OPERANDS} operands and {MOST_SLOTS} slots")
         self.labels, self.attributes, self.slots = labels, attributes, slots
@@ -59,6 +59,7 @@ cdef class Call:
         self.instruction.n_operands = len(operands)
         self.instruction.n_outputs = self.first_input
         self.instruction.work = work
+        self.instruction.closes = closes
         fill_attributes(&self.instruction, integers, numbers)
         for i, described in enumerate(operands):
             self.instruction.operand[i].data = NULL

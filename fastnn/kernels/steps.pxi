@@ -92,15 +92,20 @@ cdef void bind_extents(Plan *plan, const double *values) noexcept nogil:
 
 
 cdef void choose_teams(Plan *plan) noexcept nogil:
-    """The threads of each instruction and of each batch: from one barrier to the next, instructions are a batch."""
+    """The threads of each instruction and of each batch: from one barrier to the next, instructions are a batch.
+
+    One whose shares have to be closed is a batch of its own: its scratch memory is everybody's.
+    """
     cdef int i, first = 0
+    cdef bint closes = False, closed
     plan.largest_team = 1
     plan.work = 0.0
     for i in range(plan.n):
         plan.team[i] = threads_for(plan.instructions[i].work, min(plan.member_limit, plan.instructions[i].max_threads))
         plan.largest_team = max(plan.largest_team, plan.team[i])
         plan.work += plan.instructions[i].work + DISPATCH_WORK
-        if i == 0 or plan.instructions[i].barrier:
+        closed, closes = closes, plan.instructions[i].closes and plan.team[i] > 1
+        if i == 0 or plan.instructions[i].barrier or closes or closed:
             first = i
             plan.batch_team[first] = 1
         plan.batch_end[first] = i + 1
@@ -234,6 +239,8 @@ cdef int run_with_crew(Plan *plan, Crew *crew, double *table, int64_t n_steps, i
                 do_batch_share(&shared, batch(first, last), 0)
             else:
                 judge(run_job(crew, do_batch_share, &shared, batch(first, last), plan.batch_team[first]), plan.work)
+            if shared.status == KERNEL_OK:
+                shared.status = close_shares(&plan.instructions[first], plan.team[first])
             if shared.status != KERNEL_OK:
                 return shared.status
         end_step(plan, table + step * plan.n_slots, done)

@@ -119,8 +119,13 @@ cdef void do_batch_share(void *context, int64_t part, int share) noexcept nogil:
                 return
 
 
+cdef inline int close_shares(const Instruction *instruction, int team) noexcept nogil:
+    """What is left to do when all shares are done."""
+    return instruction.kernel(instruction, team, team) if instruction.closes and team > 1 else KERNEL_OK
+
+
 cdef int run_shared(Crew *crew, Instruction *instruction, int team) noexcept nogil:
     """One instruction, in shares."""
     cdef Shared shared = Shared(instruction, &team, KERNEL_OK)
     judge(run_job(crew, do_batch_share, &shared, batch(0, 1), team), instruction.work)
-    return shared.status
+    return close_shares(instruction, team) if shared.status == KERNEL_OK else shared.status

@@ -206,6 +206,7 @@ def _new_call(operation: Operation, dtype: str, results: Sequence[Description], 
         work=operation.work(specs, outputs, attributes),
         scratch=kernel.scratch([*outputs, *absent, *specs], attributes),
         parallel=kernel.parallel,
+        closes=kernel.closes,
         in_place=bool(operation.in_place) or operation.eager == "broadcast",
     )
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from operator import index
 from typing import Any
 
 import numpy as np
 
+from fastnn import kernels
 from fastnn.graph.tensor import Symbol, Tensor, apply
 from fastnn.ops._dispatch import Array, Operand, as_array, dispatch, expect_floats
 from fastnn.program import Attributes, Extent, Kernel, Operation, Shape, Spec, cast, register
@@ -87,6 +88,18 @@ def _max_gradient(node: Any, gradients: Sequence[Tensor]) -> list[Tensor]:
     return [apply("max_gradient", gradients[0], node.inputs[0], node.outputs[0], axes=axes)]
 
 
+def _kernel(kind: int, mask: Callable[[Attributes], int]) -> Kernel:
+    def scratch(operands: Sequence[Spec | None], attributes: Attributes) -> int:
+        """A number for each chunk of each row, where rows are longer than one."""
+        y, x = operands[:2]
+        if y is None or x is None or y.size == 0:
+            return 0
+        chunks = math.ceil(x.size / y.size / kernels.tiles(x.dtype)["SUM_CHUNK"])
+        return y.nbytes * chunks if chunks > 1 else 0
+
+    return Kernel("reduce", lambda attributes: (kind, mask(attributes)), scratch=scratch, closes=True)
+
+
 def _with_update(inputs: Sequence[Spec | None], attributes: Attributes) -> str | None:
     """A bias's gradient can go straight into the bias if it sums the columns of something, and nothing else."""
     x = inputs[0]
@@ -134,7 +147,7 @@ def _register_reduction(name: str, kind: int, reference: Any, gradient: Any) -> 
             infer=_infer_reduction(name),
             reference=reference,
             gradient=gradient,
-            kernel=Kernel("reduce", integers=lambda attributes: (kind, _mask(attributes["axes"]))),
+            kernel=_kernel(kind, lambda attributes: _mask(attributes["axes"])),
             flops=lambda inputs, outputs, attributes: inputs[0].size if inputs[0] else 0,
             with_update=_with_update if kind == SUM else lambda inputs, attributes: None,
             cost=0.1,
@@ -169,7 +182,7 @@ register(
         infer=_infer_norm_squared,
         reference=lambda xp, inputs, attributes, run: [xp.sum(inputs[0] * inputs[0])],
         gradient=_sum_of_squares_gradient,
-        kernel=Kernel("reduce", integers=lambda attributes: (SUM_OF_SQUARES, -1), parallel=False),
+        kernel=_kernel(SUM_OF_SQUARES, lambda attributes: -1),
         flops=lambda inputs, outputs, attributes: 2 * inputs[0].size if inputs[0] else 0,
         cost=0.1,
     )
