@@ -25,6 +25,7 @@ class Call:
         work: float,
         scratch: int,
         parallel: bool,
+        closes: bool,
         in_place: bool,
     ) -> None: ...
     def run(
