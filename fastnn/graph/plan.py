@@ -13,7 +13,7 @@ from fastnn.graph.tensor import Graph, Tensor
 from fastnn.program import Buffer, Extent, Instruction, Program
 
 ALIGNMENT = 64  # bytes: a cache line, and the widest vector
-SERIAL_WORK = 12000.0  # nanoseconds: an instruction with less work at its largest runs on one thread (executor.pyx)
+SERIAL_WORK = 4000.0  # nanoseconds: an instruction with less work at its largest runs on one thread (team.pxi)
 LASTING = ("parameters", "state")  # blocks that a step may change only after its commit point
 
 

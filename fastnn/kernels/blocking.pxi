@@ -55,13 +55,16 @@ cdef inline bint packs_b(const Product *p) noexcept nogil:
 
 cdef inline int64_t streamed_rows(const Product *p) noexcept nogil:
     """Up to how many rows read b row after row, rather than in tiles of columns: where it comes from afar, or where the
-    second-level cache does not hold it and parts of its rows would have to share sets."""
+    second-level cache does not hold it and parts of its rows would have to share sets. Where threads share the cache
+    that it comes from, few rows look at what all of them read."""
     cdef int64_t reals = p.k * p.n
     if reals > memory_reals:
         return memory_streamed_rows
     if reals > far_reals:
         return sharing_streamed_rows if shares_sets(p.b.row) else most_streamed_rows
-    return LOADING_ROWS if whole_vectors and reals > L2_REALS and shares_sets(p.b.row) else 0
+    if far_is_shared and p.reals_of_b > far_reals or whole_vectors and reals > L2_REALS and shares_sets(p.b.row):
+        return LOADING_ROWS
+    return 0
 
 
 cdef inline bint packs_a(const Product *p) noexcept nogil:

@@ -20,6 +20,7 @@ cdef struct Product:
     Matrix aux             # what the slope is taken at
     int epilogue, code
     const double *numbers
+    int64_t reals_of_b     # in all of b, of which this may be a thread's part
     int64_t block          # numbers of b that may be packed at a time
     Coming *coming         # what to ask for meanwhile; NULL: nothing
 
@@ -219,6 +220,7 @@ cdef int run_product(const Instruction *instruction, Product *p, int thread, int
     p.block = block_of_each(n_threads)
     if better_exchanged(p):
         exchange_sides(p)
+    p.reals_of_b = p.k * p.n
     if n_threads > 1:
         take_part(p, thread, n_threads)
     if p.m > 0 and p.n > 0:

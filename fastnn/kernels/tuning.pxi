@@ -13,6 +13,7 @@ cdef int64_t packed_rows = WIDE_PACKED_ROWS if near_l3 else PACKED_ROWS
 cdef int64_t near_mr = HALVED_MR if halved else MR  # rows of a tile where b is near
 cdef int64_t packing_reals = HALVED_PACKING_REALS if halved else PACKING_REALS
 cdef int64_t far_reals = NEAR_L3_FAR_REALS if near_l3 else FAR_REALS
+cdef bint far_is_shared = near_l3 and not BY_COLUMNS  # what holds so much is the third-level cache
 cdef int64_t large_reals = HALVED_LARGE_REALS if halved and near_l3 else far_reals
 # Up to how many rows read a b from afar row after row: usually; where its rows share sets; where it comes from memory.
 cdef int64_t most_streamed_rows = MR if near_l3 and not BY_COLUMNS else STREAMED_ROWS
