@@ -22,6 +22,7 @@ COMPILED_LOOPS = ("numba", "jax scan")  # many steps in one compiled call, as in
 LANES = 16  # numbers in the widest vector: what a tile's columns come in
 BEYOND_CACHES = 32 << 20  # bytes from which a product is held against the bandwidth of memory
 SKINNY = 32
+BFLOAT16 = 1.6  # times float32, with factors of bfloat16
 
 
 @dataclass(frozen=True)
@@ -146,6 +147,8 @@ def _product(row: Row) -> list[Bar]:
     what = f"product {_name(row)}"
     if row["dtype"] == "float64":
         return [Bar(f"{what}: times numpy's speed", times_best(row, ["numpy"]), NO_SLOWER, "x")]
+    if row["dtype"] == "bfloat16":
+        return [Bar(f"{what}: times numpy's speed in float32", times_best(row, ["numpy"]), BFLOAT16, "x")]
     if min(row["shape"][side] for side in "mnk") > SKINNY:
         return [Bar(f"{what}: times the best peer's speed", times_best(row, PRODUCT_PEERS), NO_SLOWER, "x")]
     if row["bytes"] > BEYOND_CACHES and share_of_bandwidth(row) >= 0.9:  # as fast as memory comes: that is enough
@@ -158,6 +161,8 @@ def _program_product(row: Row) -> list[Bar]:
     required = next((share for least, share in SQUARE_SHARES.get(row["threads"], {}).items() if n >= least), None)
     if required is None or not m == n == k:
         return []
+    if row["dtype"] == "bfloat16":
+        return [_percent(f"product {_name(row)}, in a Program: share of float32's peak", share_of_peak(row), BFLOAT16)]
     fill = n / (LANES * math.ceil(n / LANES))
     return [_percent(f"product {_name(row)}, in a Program: share of the FMA peak", share_of_peak(row) / fill, required)]
 

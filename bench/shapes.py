@@ -42,7 +42,11 @@ class Work:
 
 @dataclass(frozen=True)
 class ProductShape:
-    """c[m, n] = a[m, k] b[k, n]; a transposed factor lies in memory as [k, m] or [n, k]."""
+    """c[m, n] = a[m, k] b[k, n]; a transposed factor lies in memory as [k, m] or [n, k].
+
+    With dtype "bfloat16", factors are float32 arrays of numbers that bfloat16 holds: whoever multiplies them as either
+    multiplies the same.
+    """
 
     m: int
     n: int
@@ -51,6 +55,11 @@ class ProductShape:
     transpose_b: bool = False
     dtype: str = "float32"
     quick: bool = False
+
+    @property
+    def array_dtype(self) -> str:
+        """In which factors and result lie in memory."""
+        return "float32" if self.dtype == "bfloat16" else self.dtype
 
     @property
     def name(self) -> str:
@@ -69,11 +78,13 @@ class ProductShape:
         rng = np.random.default_rng(0)
         a = rng.standard_normal((self.k, self.m) if self.transpose_a else (self.m, self.k), dtype=np.float32)
         b = rng.standard_normal((self.n, self.k) if self.transpose_b else (self.k, self.n), dtype=np.float32)
-        return placed(a.astype(self.dtype, copy=False)), placed(b.astype(self.dtype, copy=False))
+        if self.dtype == "bfloat16":
+            a, b = ((each.view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32) for each in (a, b))
+        return placed(a.astype(self.array_dtype, copy=False)), placed(b.astype(self.array_dtype, copy=False))
 
     def work(self, suite: str, series: dict[str, Any] | None = None) -> Work:
         """What is timed."""
-        moved = np.dtype(self.dtype).itemsize * (self.m * self.k + self.k * self.n + self.m * self.n)
+        moved = np.dtype(self.array_dtype).itemsize * (self.m * self.k + self.k * self.n + self.m * self.n)
         shape: dict[str, Any] = {"m": self.m, "n": self.n, "k": self.k}
         shape |= {name: True for name in ("transpose_a", "transpose_b") if getattr(self, name)}
         return Work(suite, self.name, "product", shape, self.flops, moved, self.dtype, series=series)
@@ -114,11 +125,15 @@ PRODUCTS = [
     *_squares("16 64 256 1024", dtype="float64", quick=True),
     *_squares("8 32 128 512 2048", dtype="float64"),
     *_products((32, 128, 784), (128, 512, 784), (1, 1024, 1024), dtype="float64"),
+    # Factors rounded to bfloat16.
+    *_squares("512 1024 2048", dtype="bfloat16"),
+    *_products((256, 512, 784), dtype="bfloat16"),
 ]
 PROGRAM_PRODUCTS = [
     *_squares("32 64 96 128 192 256 512 1024", quick=True),
     *_squares("16 48 384 768 1536 2048"),
     *_products((10, 30, 784), (32, 128, 784), (128, 512, 784), (100_000, 16, 16)),
+    *_squares("512 1024 2048", dtype="bfloat16"),
 ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from fastnn.graph.plan import Place, plan
 from fastnn.graph.tensor import Graph, Tensor, apply
 from fastnn.kernels.executor import PredictAgain
 from fastnn.layers.base import ROWS
+from fastnn.ops.linear import PRODUCTS
 from fastnn.program import Extent, Program
 
 if TYPE_CHECKING:
@@ -20,10 +22,28 @@ PREDICT_ROWS = 256  # rows of one run: activations stay in the cache
 
 
 class Predictor:
-    """A network's forward pass, planned for batches of up to PREDICT_ROWS rows."""
+    """A network's forward pass, planned for batches of up to PREDICT_ROWS rows.
 
-    def __init__(self, network: Any) -> None:
+    Parameters
+    ----------
+    network
+        Of which the weights are used as they are at each run.
+    dtype
+        What the factors of its products are rounded to: "bfloat16", or None.
+
+    Raises
+    ------
+    ValueError
+        If dtype is neither, or the network is not of float32.
+    """
+
+    def __init__(self, network: Any, dtype: str | None = None) -> None:
+        if dtype not in PRODUCTS:
+            raise ValueError(f'predict: dtype must be None or "bfloat16", got {dtype!r}')
+        if dtype and network.dtype != "float32":
+            raise ValueError(f"predict: bfloat16 is for networks of float32, this one is of {network.dtype}")
         self.network = network
+        self._instead = {"matmul": PRODUCTS[dtype]}
         self.runner = self._prepare(PREDICT_ROWS)
         has_rows = bool(self.runner.program.extents)  # a network may ignore its inputs
         counts = np.arange(PREDICT_ROWS + 1, dtype=np.float64)[:, None]
@@ -34,7 +54,9 @@ class Predictor:
 
     def _prepare(self, rows: int) -> Any:
         block = self.network.block
-        return block.backend.prepare(_trace(self.network, rows), block.dtype, {"parameters": block.memory})
+        return block.backend.prepare(
+            _trace(self.network, rows, self._instead), block.dtype, {"parameters": block.memory}
+        )
 
     def predict(self, x: Any) -> Any:
         """An array (n, *output_shape), or a tuple of them for several outputs.
@@ -72,9 +94,9 @@ class Predictor:
         return profile(self._prepare(n), self._table[n], bound, self.network.dtype, f"predict, {n} row{'s' * (n > 1)}")
 
 
-def _trace(network: Any, most: int) -> Program:
+def _trace(network: Any, most: int, instead: Mapping[str, str]) -> Program:
     rows = Extent(ROWS, most)
-    with Graph(network.dtype, seed=network.seed) as graph:
+    with Graph(network.dtype, seed=network.seed, instead=instead) as graph:
         inputs = [graph.input(f"x{i}", (rows, *shape)) for i, shape in enumerate(network.input_shapes)]
         scaled = [x if layer.scale == 1.0 else x * layer.scale
                   for x, layer in zip(inputs, network.input_layers, strict=True)]  # fmt: skip

@@ -49,6 +49,7 @@ def config() -> dict[str, Any]:
         "processor": _processor(),
         "level": kernels.LEVEL,
         "level_reason": kernels.REASON,
+        "bfloat16": bool(kernels.tiles("float32")["PAIRS"]),
         "openmp": executor.HAS_OPENMP,
         "threads": get_num_threads(),
         "processors": _available_processors(),
@@ -65,6 +66,7 @@ def show_config(file: Any = None) -> None:
         f"fastnn {facts['fastnn']}, Python {facts['python']}, {facts['platform']}",
         f"processor:  {facts['processor']}",
         f"kernels:    {facts['level']} ({facts['level_reason']})",
+        f"bfloat16:   {'in pairs (AVX512_BF16)' if facts['bfloat16'] else 'rounded, then multiplied as float32'}",
         f"OpenMP:     {openmp}",
         f"threads:    {facts['threads']} of {facts['processors']} processors{quota}",
     ]

@@ -16,7 +16,7 @@ SERIAL = True
 
 def product(shape: ProductShape, a: NDArray[Any], b: NDArray[Any]) -> Callable[[int], NDArray[Any]]:
     """C = a b, into the same array each time."""
-    c = empty((shape.m, shape.n), shape.dtype)
+    c = empty((shape.m, shape.n), shape.array_dtype)
 
     def run(times: int) -> NDArray[Any]:
         for _ in range(times):

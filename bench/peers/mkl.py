@@ -40,7 +40,7 @@ def set_threads(n: int) -> None:
 
 def product(shape: ProductShape, a: NDArray[Any], b: NDArray[Any]) -> Callable[[int], NDArray[Any]]:
     """C = a b, into the same array each time."""
-    c = empty((shape.m, shape.n), shape.dtype)
+    c = empty((shape.m, shape.n), shape.array_dtype)
     double = shape.dtype == "float64"
     real, integer = (ctypes.c_double if double else ctypes.c_float), ctypes.c_int
     turned = (TRANSPOSED if each else PLAIN for each in (shape.transpose_a, shape.transpose_b))

@@ -23,7 +23,7 @@ Array = NDArray[Any]
 
 def product(shape: ProductShape, a: Array, b: Array) -> Callable[[int], Array]:
     """C = a b, into the same array each time."""
-    c = empty((shape.m, shape.n), shape.dtype)
+    c = empty((shape.m, shape.n), shape.array_dtype)
     left, right = a.T if shape.transpose_a else a, b.T if shape.transpose_b else b
 
     def run(times: int) -> Array:

@@ -201,10 +201,14 @@ class Graph:
         What layers such as Dropout ask for.
     seed
         Of the random operations in it.
+    instead
+        Operations that are recorded in place of others, by name.
     """
 
-    def __init__(self, dtype: str = "float32", *, training: bool = False, seed: int = 0) -> None:
+    def __init__(self, dtype: str = "float32", *, training: bool = False, seed: int = 0,
+                 instead: Mapping[str, str] | None = None) -> None:  # fmt: skip
         self.dtype = dtype
+        self.instead = instead or {}
         self.training = training
         self.seed = seed
         self.nodes: list[Node] = []
@@ -220,7 +224,7 @@ class Graph:
 
     def add(self, name: str, inputs: Sequence[Tensor | None] = (), /, **attributes: Any) -> Node:
         """Records an operation, by its name in the table."""
-        node = Node(OPERATIONS[name], inputs, attributes, self)
+        node = Node(OPERATIONS[self.instead.get(name, name)], inputs, attributes, self)
         self.nodes.append(node)
         return node
 

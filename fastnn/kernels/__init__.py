@@ -88,6 +88,11 @@ def product_scratch(m: int, n: int, k: int, dtype: str, n_threads: int = 1) -> i
     return _module(dtype).product_scratch(m, n, k, n_threads)
 
 
+def rounded_scratch(m: int, n: int, k: int, dtype: str) -> int:
+    """The same for a product of factors that are rounded to bfloat16."""
+    return _module(dtype).rounded_scratch(m, n, k, 1)
+
+
 def product_scratch_address(dtype: str) -> int:
     """Where the machine code of `product_scratch` starts."""
     return _module(dtype).PRODUCT_SCRATCH

@@ -39,11 +39,16 @@ cpdef int64_t product_scratch(int64_t m, int64_t n, int64_t k, int64_t n_threads
     return (COPIED_REALS + reals) * sizeof(real)
 
 
+cpdef int64_t rounded_scratch(int64_t m, int64_t n, int64_t k, int64_t n_threads) noexcept nogil:
+    """The same for a product of rounded numbers, which are copied in any case."""
+    return max(product_scratch(m, n, k, n_threads), <int64_t> (COPIED_REALS * sizeof(real)))
+
+
 cdef inline bint packs_b(const Product *p) noexcept nogil:
     """Whether b is packed. It must be where the vectors of a row are not contiguous; elsewhere it pays where many rows
     use a block that the tiles do not read fast enough where it lies (by columns: that would not stay in the first-level
-    cache), or some rows use a b that comes from afar."""
-    if p.b.column != 1:
+    cache), or some rows use a b that comes from afar. Rounded numbers are always packed."""
+    if p.b.column != 1 or p.rounded:
         return True
     if p.m >= PACKING_ROWS:
         if BY_COLUMNS and p.n > NR and crowds(p.b.row, chain_length(p.k)):
@@ -68,7 +73,10 @@ cdef inline int64_t streamed_rows(const Product *p) noexcept nogil:
 
 
 cdef inline bint packs_a(const Product *p) noexcept nogil:
-    """Whether bands of a are copied: where many tiles use a band that would share few sets of the cache."""
+    """Whether bands of a are copied: where many tiles use a band that would share few sets of the cache, and where they
+    are rounded."""
+    if p.rounded:
+        return True
     if p.n < 4 * NR or sliver_reals(p.n, p.k) <= STACK_REALS:
         return False
     return p.a.row == 1 or p.a.column == 1 and shares_sets(p.a.row)
@@ -88,8 +96,15 @@ cdef void buffered_tile(const Product *p, const Tile *tile, int rows, int vector
         t.start_row = t.c_row
     if t.add:
         read_block(t.c, t.c_row, tile.c, tile.c_row, p.sum.column, rows, columns)
-    run_tile(rows, vectors, &t)
+    any_tile(p, rows, vectors, &t)
     write_block(tile.c, tile.c_row, p.sum.column, t.c, t.c_row, rows, columns)
+
+
+cdef inline void any_tile(const Product *p, int rows, int vectors, const Tile *t) noexcept nogil:
+    if p.rounded and in_pairs:
+        run_pairs(rows, vectors, t)
+    else:
+        run_tile(rows, vectors, t)
 
 
 cdef void run_tiles(const Product *p, Tile *t, int rows, int vectors, int64_t lanes, int64_t tiles,
@@ -105,7 +120,7 @@ cdef void run_tiles(const Product *p, Tile *t, int rows, int vectors, int64_t la
     t.c_next = vectors * VL * p.sum.column
     while tiles > 0:
         if direct:
-            run_tile(rows, vectors, t)
+            any_tile(p, rows, vectors, t)
         else:
             buffered_tile(p, t, rows, vectors)
         t.b += each * t.b_next
@@ -168,7 +183,7 @@ cdef void bands_by_columns(const Product *p, Tile *t, int rows, int64_t bands, b
         t.lanes = (columns - 1) % VL + 1
         if is_coming(p.coming):
             ask(p.coming, rows * bands * columns * t.k)
-        run_tile(rows, <int> ((columns + VL - 1) // VL), t)
+        any_tile(p, rows, <int> ((columns + VL - 1) // VL), t)
         t.b += sliver_stride(t.k) if packed else <int64_t> NR
         t.c += NR
         if t.start != NULL:
@@ -180,7 +195,12 @@ cdef inline int64_t reals_of_band(const Product *p, int64_t rows, int64_t steps,
     """How many numbers of a, or places of its copy, a band of rows takes for a chain of so many steps."""
     if not copied:
         return rows * steps
-    return steps * BAND_STEP if p.a.row == 1 else rows * BAND_ROW
+    return steps * BAND_STEP if copies_columns(p) else rows * BAND_ROW
+
+
+cdef inline bint copies_columns(const Product *p) noexcept nogil:
+    """Whether a copied band has the rows of a step side by side, as a turned a has them, rather than a row's steps."""
+    return p.a.row == 1 and not p.rounded
 
 
 cdef inline int64_t bands_together(const Product *p, const Tile *t, int64_t rows, int64_t left, int64_t bands,
@@ -205,8 +225,9 @@ cdef inline bint pays_by_columns(const Product *p, int64_t steps) noexcept nogil
 
 
 cdef inline void place_a(const Product *p, Tile *t, int64_t i, int64_t rows, int64_t bands, int64_t step,
-                         real *copy) noexcept nogil:
-    """Points the tiles at a's part for some bands and the chain that begins at `step`, copied unless copy is NULL."""
+                         int64_t steps, real *copy) noexcept nogil:
+    """Points the tiles at a's part for some bands and the chain of `steps` that begins at `step`, copied unless copy is
+    NULL."""
     cdef const real *a = p.a.data + i * p.a.row + step * p.a.column
     cdef int64_t band
     t.a = a
@@ -217,15 +238,17 @@ cdef inline void place_a(const Product *p, Tile *t, int64_t i, int64_t rows, int
         return
     t.a = copy
     t.a_next = reals_of_band(p, rows, t.k, True)
-    if p.a.row == 1:
+    if copies_columns(p):
         t.a_step = BAND_STEP
     else:
-        t.a_row = BAND_ROW
+        t.a_row, t.a_step = BAND_ROW, 1
     for band in range(bands):
-        if p.a.row == 1:
-            copy_rows(copy, BAND_STEP, a, p.a.column, t.k, rows)
+        if p.rounded:
+            copy_rounded(copy, BAND_ROW, a, p.a.row, p.a.column, rows, steps)
+        elif p.a.row == 1:
+            copy_rows(copy, BAND_STEP, a, p.a.column, steps, rows)
         else:
-            copy_rows(copy, BAND_ROW, a, p.a.row, rows, t.k)
+            copy_rows(copy, BAND_ROW, a, p.a.row, rows, steps)
         copy += t.a_next
         a += rows * p.a.row
 
@@ -238,9 +261,9 @@ cdef inline int64_t most_rows(const Product *p, bint packed, bint copied) noexce
     return most
 
 
-cdef void one_chain(const Product *p, Tile *t, int64_t step, bint packed, real *copy) noexcept nogil:
-    """The chain that begins at `step`, some bands after others; t.b is in place. The epilogue follows a band's last
-    chain."""
+cdef void one_chain(const Product *p, Tile *t, int64_t step, int64_t steps, bint packed, real *copy) noexcept nogil:
+    """The chain of `steps` that begins at `step`, some bands after others; t.b is in place. The epilogue follows a
+    band's last chain."""
     cdef int64_t most = most_rows(p, packed, copy != NULL)
     cdef int64_t bands = (p.m + most - 1) // most, i = 0, rows, together
     cdef const real *b = t.b
@@ -258,7 +281,7 @@ cdef void one_chain(const Product *p, Tile *t, int64_t step, bint packed, real *
         together = bands_together(p, t, rows, p.m - i, bands, copy != NULL)
         if p.n <= NR and is_coming(p.coming):
             together = min(together, <int64_t> ASKING_BANDS)
-        place_a(p, t, i, rows, together, step, copy)
+        place_a(p, t, i, rows, together, step, steps, copy)
         if together > 1:
             bands_by_columns(p, t, <int> rows, together, packed)
         else:
@@ -266,9 +289,9 @@ cdef void one_chain(const Product *p, Tile *t, int64_t step, bint packed, real *
                 ask(p.coming, rows * p.n * t.k)
             if asks:
                 ahead.a = p.a.data + (i + rows) * p.a.row + step * p.a.column
-                ahead.rows, ahead.row, ahead.column, ahead.steps = rows, p.a.row, p.a.column, t.k
+                ahead.rows, ahead.row, ahead.column, ahead.steps = rows, p.a.row, p.a.column, steps
             one_band(p, t, <int> rows, packed, &ahead if asks else NULL)
-        if p.epilogue != NO_EPILOGUE and step + t.k == p.k:
+        if p.epilogue != NO_EPILOGUE and step + steps == p.k:
             finish(p, i, rows * together)
         i += rows * together
         bands -= together
@@ -278,19 +301,23 @@ cdef void one_block(const Product *p, real *slivers, real *copy) noexcept nogil:
     """All chains of some columns. `slivers` is where b is packed, `copy` where bands of a are copied to; NULL: they
     are read where they lie."""
     cdef Tile t
-    cdef int64_t step = 0
+    cdef int64_t step = 0, steps
     t.add = p.add
     t.factor = p.factor
     t.b_step = p.b.row if slivers == NULL else NR
     while True:
-        t.k = chain_length(p.k - step)
+        steps = chain_length(p.k - step)
+        t.k = rounded_steps(steps) if p.rounded else steps
         t.b = p.b.data + step * p.b.row
+        if p.rounded:
+            read_rounded_slivers(slivers, t.b, p.b.row, p.b.column, steps, p.n)
+        elif slivers != NULL:
+            read_slivers(slivers, t.b, p.b.row, p.b.column, steps, p.n)
         if slivers != NULL:
-            read_slivers(slivers, t.b, p.b.row, p.b.column, t.k, p.n)
             t.b = slivers
-        one_chain(p, &t, step, slivers != NULL, copy)
+        one_chain(p, &t, step, steps, slivers != NULL, copy)
         t.add = True
-        step += t.k
+        step += steps
         if step >= p.k:
             return
 
@@ -364,7 +391,7 @@ cdef void stream_rows(const Product *p, real *part) noexcept nogil:
 
 cdef inline bint is_streamed(const Product *p) noexcept nogil:
     """Whether rows of b are read one after the other."""
-    return (p.m <= streamed_rows(p) and p.b.column == 1 and p.sum.column == 1 and not p.add
+    return (p.m <= streamed_rows(p) and p.b.column == 1 and p.sum.column == 1 and not p.add and not p.rounded
             and (p.start.data == NULL or p.start.column == 1))
 
 
@@ -392,7 +419,7 @@ cdef void solve(Product *p, char *scratch) noexcept nogil:
     cdef int64_t columns = block_columns(p.k, p.block), j = 0, width
     cdef bint streamed
     straighten(p)
-    if p.m <= TURNED_ROWS and not p.add and p.n >= VL and p.b.row == 1 and p.b.column != 1:
+    if p.m <= TURNED_ROWS and not p.add and not p.rounded and p.n >= VL and p.b.row == 1 and p.b.column != 1:
         block = p[0]
         block.n = p.n // VL * VL
         few_rows(&block)

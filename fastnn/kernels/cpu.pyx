@@ -26,6 +26,12 @@ cdef extern from *:
         return (b7 & v4) == v4 && (xcr0 & 0xe6) == 0xe6 ? 4 : 3;
     }
 
+    /* 1 if it multiplies pairs of bfloat16 numbers (AVX512_BF16). */
+    static int x86_bfloat16(void) {
+        unsigned a, b, c, d;
+        return x86_level() == 4 && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & 1u << 5);
+    }
+
     /* 1 for AMD's processors. */
     static int is_amd(void) {
         unsigned a, b, c, d;
@@ -40,11 +46,13 @@ cdef extern from *:
     }
     #else
     static int x86_level(void) { return 0; }
+    static int x86_bfloat16(void) { return 0; }
     static int is_amd(void) { return 0; }
     static int x86_family(void) { return 0; }
     #endif
     """
     int x86_level()
+    bint x86_bfloat16()
     bint is_amd()
     int x86_family()
 
@@ -52,6 +60,11 @@ cdef extern from *:
 def level() -> int:
     """The highest x86-64 level this machine can run, 1 to 4; 0 on other processors."""
     return x86_level()
+
+
+def has_bfloat16() -> bool:
+    """Whether it multiplies pairs of bfloat16 numbers in one instruction (AVX512_BF16)."""
+    return x86_bfloat16()
 
 
 def halves_vectors() -> bool:

@@ -313,11 +313,12 @@ cdef run_usual(Front front, Instruction *instruction, PyObject **inputs, int cou
 def product_with_front(Front front, general):
     """`general`, which is `ops.matmul`, with the front before it: usual products never reach the interpreter."""
 
-    def matmul(a, b, *, bias=None, transpose_a=False, transpose_b=False, accumulate=False, out=None):
+    def matmul(a, b, *, bias=None, transpose_a=False, transpose_b=False, accumulate=False, dtype=None,
+               out=None):
         cdef Instruction instruction
         cdef int64_t *flags = instruction.integer
         cdef PyObject *inputs[3]
-        if not accumulate:
+        if not accumulate and dtype is None:
             flags[0], flags[1] = bool(transpose_a), bool(transpose_b)
             flags[2] = flags[3] = flags[4] = 0  # nothing to accumulate to, no epilogue
             inputs[0], inputs[1], inputs[2] = <PyObject *> a, <PyObject *> b, <PyObject *> bias
@@ -325,7 +326,7 @@ def product_with_front(Front front, general):
             if result is not None:
                 return result
         return general(a, b, bias=bias, transpose_a=transpose_a, transpose_b=transpose_b, accumulate=accumulate,
-                       out=out)
+                       dtype=dtype, out=out)
 
     return matmul
 

@@ -23,6 +23,7 @@ include "cross_entropy.pxi"
 include "random.pxi"
 include "tuning.pxi"
 include "pack.pxi"
+include "bfloat16.pxi"
 include "tile.pxi"
 include "turned.pxi"
 include "product.pxi"
@@ -50,6 +51,7 @@ KERNELS = {
     "permute": <size_t> <void *> permute,
     "pointwise_loss": <size_t> <void *> pointwise_loss,
     "product": <size_t> <void *> product,
+    "product_bfloat16": <size_t> <void *> product_bfloat16,
     "product_update": <size_t> <void *> product_update,
     "record": <size_t> <void *> record,
     "reduce": <size_t> <void *> reduce,
@@ -86,4 +88,4 @@ assert FORM_WORDS * sizeof(int64_t) >= max(
 
 PRODUCT_SCRATCH = <size_t> <void *> product_scratch  # where calls from C find it
 PEAK_FLOPS = 2 * PEAK_CHAINS * VL  # of the kernel `peak`, a step
-TILES = {"MR": MR, "NR": NR, "VL": VL, "KCHAIN": KCHAIN, "SUM_CHUNK": SUM_CHUNK, "HAS_FMA": HAS_FMA}
+TILES = {"MR": MR, "NR": NR, "VL": VL, "KCHAIN": KCHAIN, "SUM_CHUNK": SUM_CHUNK, "HAS_FMA": HAS_FMA, "PAIRS": in_pairs}

@@ -13,6 +13,7 @@ cdef struct Product:
     int64_t m, n, k
     Matrix a, b
     Matrix start           # what the first chain starts from (a bias has rows that coincide); absent: from zero
+    bint rounded           # a and b, to bfloat16
     bint add               # c += factor * (a b): start is absent, and k is one chain at most
     real factor
     Matrix sum             # where the chains are summed: c itself, or z, the output before the activation
@@ -83,7 +84,7 @@ cdef inline void read_factors(const Instruction *instruction, bint turned_a, bin
     if turned_b:
         p.b = transposed(p.b)
     p.start.data = p.aux.data = NULL
-    p.add = False
+    p.rounded = p.add = False
     p.factor = 1
     p.epilogue = NO_EPILOGUE
     p.coming = NULL
@@ -198,6 +199,14 @@ cdef int product(const Instruction *instruction, int thread, int n_threads) noex
     """Operands c, z, a, b, bias, aux; integers transpose_a, transpose_b, accumulate, epilogue, code."""
     cdef Product p
     read_product(instruction, &p)
+    return run_product(instruction, &p, thread, n_threads)
+
+
+cdef int product_bfloat16(const Instruction *instruction, int thread, int n_threads) noexcept nogil:
+    """The same with both factors rounded to bfloat16; sums, bias and epilogue stay as they are."""
+    cdef Product p
+    read_product(instruction, &p)
+    p.rounded = True
     return run_product(instruction, &p, thread, n_threads)
 
 

@@ -23,9 +23,10 @@ cdef struct Tile:
     int64_t a_next, b_next, start_next, c_next
 
 
-cdef inline void tile(int rows, int vectors, bint masked, const Tile *t) noexcept nogil:
-    """One chain of each tile. `rows`, `vectors` and `masked` are literals where this is called: the loops over them
-    unroll and `acc` lives in registers. `masked`: the last vector has less than VL columns.
+cdef inline void tile(int rows, int vectors, bint masked, bint pairs, const Tile *t) noexcept nogil:
+    """One chain of each tile. `rows`, `vectors`, `masked` and `pairs` are literals where this is called: the loops over
+    them unroll and `acc` lives in registers. `masked`: the last vector has less than VL columns. `pairs`: a and b hold
+    pairs of bfloat16 numbers.
 
     Three things are there for the compiler. The loop over tiles: GCC turns small arrays into registers only if the
     loops over them are unrolled early, and early it unrolls only loops within loops. A pointer for every three rows,
@@ -79,7 +80,7 @@ cdef inline void tile(int rows, int vectors, bint masked, const Tile *t) noexcep
             for r in range(rows):
                 x = vsplat((<const real *> (at[r // 3] + 2 * (r % 3) * half))[0])
                 for v in range(vectors):
-                    acc[r][v] = vfma(x, b[v], acc[r][v])
+                    acc[r][v] = vpairs(x, b[v], acc[r][v]) if pairs else vfma(x, b[v], acc[r][v])
             for g in range((rows + 2) // 3):
                 at[g] += a_step * <int64_t> sizeof(real)
             bt += b_step
@@ -104,40 +105,40 @@ cdef inline void tile(int rows, int vectors, bint masked, const Tile *t) noexcep
             c += c_row
 
 
-cdef inline void tile_edge(int rows, int vectors, const Tile *t) noexcept nogil:
+cdef inline void tile_edge(int rows, int vectors, bint pairs, const Tile *t) noexcept nogil:
     if t.lanes == VL:
-        tile(rows, vectors, False, t)
+        tile(rows, vectors, False, pairs, t)
     else:
-        tile(rows, vectors, True, t)
+        tile(rows, vectors, True, pairs, t)
 
 
-cdef inline void tile_narrow(int rows, int vectors, const Tile *t) noexcept nogil:
+cdef inline void tile_narrow(int rows, int vectors, bint pairs, const Tile *t) noexcept nogil:
     if vectors == 2:
-        tile_edge(rows, 2, t)
+        tile_edge(rows, 2, pairs, t)
     else:
-        tile_edge(rows, 1, t)
+        tile_edge(rows, 1, pairs, t)
 
 
-cdef inline void tile_wide(int rows, int vectors, const Tile *t) noexcept nogil:
+cdef inline void tile_wide(int rows, int vectors, bint pairs, const Tile *t) noexcept nogil:
     if vectors == 4:
-        tile_edge(rows, 4, t)
+        tile_edge(rows, 4, pairs, t)
     elif vectors == 3:
-        tile_edge(rows, 3, t)
+        tile_edge(rows, 3, pairs, t)
     else:
-        tile_narrow(rows, vectors, t)
+        tile_narrow(rows, vectors, pairs, t)
 
 
-cdef void tile_row(int vectors, const Tile *t) noexcept nogil:
+cdef inline void tile_row(int vectors, bint pairs, const Tile *t) noexcept nogil:
     if vectors == 8:
-        tile_edge(1, 8, t)
+        tile_edge(1, 8, pairs, t)
     elif vectors == 7:
-        tile_edge(1, 7, t)
+        tile_edge(1, 7, pairs, t)
     elif vectors == 6:
-        tile_edge(1, 6, t)
+        tile_edge(1, 6, pairs, t)
     elif vectors == 5:
-        tile_edge(1, 5, t)
+        tile_edge(1, 5, pairs, t)
     else:
-        tile_wide(1, vectors, t)
+        tile_wide(1, vectors, pairs, t)
 
 
 cdef inline int widest(int64_t rows) noexcept nogil:
@@ -147,31 +148,41 @@ cdef inline int widest(int64_t rows) noexcept nogil:
 
 cdef void run_tile(int rows, int vectors, const Tile *t) noexcept nogil:
     """Calls the tile of that shape: rows from 1 to MR, vectors from 1 to widest(rows)."""
+    choose_tile(rows, vectors, False, t)
+
+
+cdef void run_pairs(int rows, int vectors, const Tile *t) noexcept nogil:
+    """The same for pairs of bfloat16 numbers."""
+    if HAS_PAIRS:
+        choose_tile(rows, vectors, True, t)
+
+
+cdef inline void choose_tile(int rows, int vectors, bint pairs, const Tile *t) noexcept nogil:
     if MR >= 14 and rows == 14:
-        tile_narrow(14, vectors, t)
+        tile_narrow(14, vectors, pairs, t)
     elif MR >= 13 and rows == 13:
-        tile_narrow(13, vectors, t)
+        tile_narrow(13, vectors, pairs, t)
     elif MR >= 12 and rows == 12:
-        tile_narrow(12, vectors, t)
+        tile_narrow(12, vectors, pairs, t)
     elif MR >= 11 and rows == 11:
-        tile_narrow(11, vectors, t)
+        tile_narrow(11, vectors, pairs, t)
     elif MR >= 10 and rows == 10:
-        tile_narrow(10, vectors, t)
+        tile_narrow(10, vectors, pairs, t)
     elif MR >= 9 and rows == 9:
-        tile_narrow(9, vectors, t)
+        tile_narrow(9, vectors, pairs, t)
     elif MR >= 8 and rows == 8:
-        tile_narrow(8, vectors, t)
+        tile_narrow(8, vectors, pairs, t)
     elif MR >= 7 and rows == 7:
-        tile_narrow(7, vectors, t)
+        tile_narrow(7, vectors, pairs, t)
     elif MR >= 6 and rows == 6:
-        tile_narrow(6, vectors, t)
+        tile_narrow(6, vectors, pairs, t)
     elif MR >= 5 and rows == 5:
-        tile_narrow(5, vectors, t)
+        tile_narrow(5, vectors, pairs, t)
     elif MR >= 4 and rows == 4:
-        tile_narrow(4, vectors, t)
+        tile_narrow(4, vectors, pairs, t)
     elif rows == 3:
-        tile_wide(3, vectors, t)
+        tile_wide(3, vectors, pairs, t)
     elif rows == 2:
-        tile_wide(2, vectors, t)
+        tile_wide(2, vectors, pairs, t)
     else:
-        tile_row(vectors, t)
+        tile_row(vectors, pairs, t)
