@@ -93,7 +93,7 @@ IMPORT_ON = """
 import sys, types
 pretended = types.ModuleType("fastnn.kernels.cpu")
 pretended.level = lambda: {machine}
-pretended.halves_vectors = pretended.has_near_l3 = lambda: False
+pretended.has_bfloat16 = pretended.halves_vectors = pretended.has_near_l3 = lambda: False
 sys.modules["fastnn.kernels.cpu"] = pretended
 import numpy as np
 import fastnn
@@ -145,8 +145,11 @@ import sys
 from fastnn import kernels
 from fastnn.kernels import cpu
 cpu.halves_vectors, cpu.has_near_l3 = lambda: {halves}, lambda: {near}
+if not {near}:
+    cpu.has_bfloat16 = lambda: False
 import pytest
-sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", "tests/test_product.py", "tests/test_prepared.py"]))
+files = ["tests/test_product.py", "tests/test_prepared.py", "tests/test_bfloat16.py"]
+sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", *files]))
 """
 
 
