@@ -111,7 +111,21 @@ def summary_bars(rows: Sequence[Row]) -> list[Bar]:
             if ratios:
                 what = f"{suite}, {dtype}, {words(threads)}: geometric mean over {len(ratios)} rows"
                 found.append(Bar(f"{what}, times the best of {', '.join(peers)}", _mean(ratios), required, "x"))
-    return [*found, *_more_threads(rows)]
+    return [*found, *_bfloat16(rows), *_more_threads(rows)]
+
+
+def _bfloat16(rows: Sequence[Row]) -> list[Bar]:
+    """Products of factors in bfloat16 against our own of the same shape in float32."""
+    times: dict[str, dict[Any, float]] = {"float32": {}, "bfloat16": {}}
+    for row in rows:
+        if row["suite"] in ("products", "program products") and row["dtype"] in times:
+            what = f"{row['suite']}: {_name(row)}".replace(", bfloat16", "")
+            times[row["dtype"]][what] = row["seconds"][OURS]["best"]
+    return [
+        Bar(f"{what}, bfloat16: times our float32's speed", times["float32"][what] / seconds, BFLOAT16, "x")
+        for what, seconds in times["bfloat16"].items()
+        if what in times["float32"]
+    ]
 
 
 def times_best(row: Row, peers: Iterable[str] | None = None) -> float | None:
@@ -147,8 +161,8 @@ def _product(row: Row) -> list[Bar]:
     what = f"product {_name(row)}"
     if row["dtype"] == "float64":
         return [Bar(f"{what}: times numpy's speed", times_best(row, ["numpy"]), NO_SLOWER, "x")]
-    if row["dtype"] == "bfloat16":
-        return [Bar(f"{what}: times numpy's speed in float32", times_best(row, ["numpy"]), BFLOAT16, "x")]
+    if row["dtype"] == "bfloat16":  # is held against our own float32: see _bfloat16
+        return []
     if min(row["shape"][side] for side in "mnk") > SKINNY:
         return [Bar(f"{what}: times the best peer's speed", times_best(row, PRODUCT_PEERS), NO_SLOWER, "x")]
     if row["bytes"] > BEYOND_CACHES and share_of_bandwidth(row) >= 0.9:  # as fast as memory comes: that is enough
@@ -159,10 +173,8 @@ def _product(row: Row) -> list[Bar]:
 def _program_product(row: Row) -> list[Bar]:
     m, n, k = (row["shape"][side] for side in "mnk")
     required = next((share for least, share in SQUARE_SHARES.get(row["threads"], {}).items() if n >= least), None)
-    if required is None or not m == n == k:
+    if required is None or not m == n == k or row["dtype"] == "bfloat16":
         return []
-    if row["dtype"] == "bfloat16":
-        return [_percent(f"product {_name(row)}, in a Program: share of float32's peak", share_of_peak(row), BFLOAT16)]
     fill = n / (LANES * math.ceil(n / LANES))
     return [_percent(f"product {_name(row)}, in a Program: share of the FMA peak", share_of_peak(row) / fill, required)]
 

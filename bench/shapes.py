@@ -127,7 +127,7 @@ PRODUCTS = [
     *_products((32, 128, 784), (128, 512, 784), (1, 1024, 1024), dtype="float64"),
     # Factors rounded to bfloat16.
     *_squares("512 1024 2048", dtype="bfloat16"),
-    *_products((256, 512, 784), dtype="bfloat16"),
+    *_products((128, 512, 784), dtype="bfloat16"),
 ]
 PROGRAM_PRODUCTS = [
     *_squares("32 64 96 128 192 256 512 1024", quick=True),

@@ -12,7 +12,7 @@ from fastnn.graph.plan import Place, plan
 from fastnn.graph.tensor import Graph, Tensor, apply
 from fastnn.kernels.executor import PredictAgain
 from fastnn.layers.base import ROWS
-from fastnn.ops.linear import PRODUCTS
+from fastnn.ops.linear import product_of
 from fastnn.program import Extent, Program
 
 if TYPE_CHECKING:
@@ -38,12 +38,10 @@ class Predictor:
     """
 
     def __init__(self, network: Any, dtype: str | None = None) -> None:
-        if dtype not in PRODUCTS:
-            raise ValueError(f'predict: dtype must be None or "bfloat16", got {dtype!r}')
+        self._instead = {"matmul": product_of(dtype, "predict")}
         if dtype and network.dtype != "float32":
             raise ValueError(f"predict: bfloat16 is for networks of float32, this one is of {network.dtype}")
         self.network = network
-        self._instead = {"matmul": PRODUCTS[dtype]}
         self.runner = self._prepare(PREDICT_ROWS)
         has_rows = bool(self.runner.program.extents)  # a network may ignore its inputs
         counts = np.arange(PREDICT_ROWS + 1, dtype=np.float64)[:, None]

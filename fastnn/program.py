@@ -73,7 +73,7 @@ class Kernel(NamedTuple):
     numbers: Callable[[Attributes], tuple[float, ...]] = lambda attributes: ()
     scratch: Callable[[Sequence[Spec | None], Attributes], int] = lambda operands, attributes: 0  # bytes a thread
     parallel: bool = True
-    closes: bool = False  # it is called once more when all its shares are done
+    closes: bool = False  # if it gets scratch memory, it is called once more when all its shares are done
     n_outputs: int | None = None  # outputs are padded with None up to this number
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import programs
 import pytest
 import reference
 from networks import both
@@ -12,6 +13,8 @@ from numpy.typing import NDArray
 
 import fastnn as fnn
 from fastnn import kernels, ops
+from fastnn.graph.autodiff import gradients
+from fastnn.graph.tensor import Graph
 from fastnn.kernels import executor
 from fastnn.ops.linear import rounded_to_bfloat16
 
@@ -78,8 +81,35 @@ def test_calls_on_arrays_of_any_kind() -> None:
     np.testing.assert_array_equal(sums, reference.product(rounded(a), rounded(b), start))
     with pytest.raises(TypeError, match="float32, got factors of float64"):
         ops.matmul(a.astype("float64"), b.astype("float64"), dtype="bfloat16")
-    with pytest.raises(ValueError, match="None or \"bfloat16\", got 'float16'"):
-        ops.matmul(a, b, dtype="float16")
+    for dtype in ("float16", ["bfloat16"]):
+        with pytest.raises(ValueError, match='dtype must be None or "bfloat16"'):
+            ops.matmul(a, b, dtype=dtype)
+
+
+def test_denormal_numbers_and_what_is_too_large() -> None:
+    """Where there are pairs, denormal factors, sums and biases count as zeros; each other level is as in float32."""
+    tiny, denormal, one = np.float32(1e-20), np.float32(1e-40), np.ones((1, 1), "float32")
+    pairs = kernels.tiles("float32")["PAIRS"]
+    product = ops.matmul(tiny * one, tiny * one, dtype="bfloat16")[0, 0]
+    assert product == (0 if pairs else rounded(tiny * one)[0, 0] ** 2)
+    assert ops.matmul(denormal * one, one, dtype="bfloat16")[0, 0] == (0 if pairs else rounded(denormal * one)[0, 0])
+    assert ops.matmul(0 * one, one, bias=denormal * one[0], dtype="bfloat16")[0, 0] == (0 if pairs else denormal)
+    sums = ops.matmul(np.array([[-3.3e38, 3e38]], "float32"), np.array([[1], [2]], "float32"), dtype="bfloat16")
+    assert np.isfinite(sums[0, 0]) == bool(kernels.tiles("float32")["HAS_FMA"]), "or the product alone is infinite"
+
+
+@pytest.mark.parametrize("turned", [(False, False), (True, False), (False, True)], ids=str)
+def test_gradients_are_those_without_rounding(turned: tuple[bool, bool]) -> None:
+    a, b = numbers(*((7, 5) if turned[0] else (5, 7))), numbers(*((6, 7) if turned[1] else (7, 6)), seed=1)
+    found = []
+    for dtype in (None, "bfloat16"):
+        graph = Graph("float32")
+        x, w = graph.input("x", a.shape), graph.input("w", b.shape)
+        value = ops.sum(ops.matmul(x, w, transpose_a=turned[0], transpose_b=turned[1], dtype=dtype))
+        found.append([programs.run(graph, each, {"x": a, "w": b}) for each in gradients(value, [x, w])])
+    for exact, rounded_too in zip(*found, strict=True):
+        assert np.abs(exact).max() > 0.1
+        np.testing.assert_array_equal(exact, rounded_too)
 
 
 @both
@@ -103,5 +133,6 @@ def test_what_cannot_be_predicted() -> None:
     net = fnn.Sequential([fnn.Dense(2)], input_shape=3, dtype="float64")
     with pytest.raises(ValueError, match="networks of float32, this one is of float64"):
         net.predict(np.zeros((1, 3)), dtype="bfloat16")
-    with pytest.raises(ValueError, match="None or \"bfloat16\", got 'half'"):
-        net.predict(np.zeros((1, 3)), dtype="half")
+    for dtype in ("half", ["bfloat16"]):
+        with pytest.raises(ValueError, match='dtype must be None or "bfloat16"'):
+            net.predict(np.zeros((1, 3)), dtype=dtype)

@@ -86,6 +86,7 @@ class NativeRunner(executor.CompiledRunner):
         operands = [self._operand(buffer) for buffer in outputs + instruction.inputs]
         specs = [None if b is None else b.spec for b in outputs + instruction.inputs]
         columns = tuple(self._columns[name] for name in operation.slots(attributes))
+        scratch = kernel.scratch(specs, attributes)
         return (
             kernels.address(kernel.name, self._dtype),
             kernels.preparation(kernel.name, self._dtype),
@@ -96,8 +97,8 @@ class NativeRunner(executor.CompiledRunner):
             (instruction.work, instruction.least_work),
             1 if is_serial(instruction) else 1 << 20,
             instruction.barrier,
-            kernel.closes,
-            kernel.scratch(specs, attributes),
+            kernel.closes and scratch > 0,
+            scratch,
         )
 
     def _operand(self, buffer: Buffer | None) -> tuple[Any, ...] | None:

@@ -69,7 +69,7 @@ def preparation(kernel: str, dtype: str) -> int:
 
 
 def tiles(dtype: str) -> dict[str, int]:
-    """The numbers of kernels/tiles.h that results and tests depend on."""
+    """The numbers of a level that results and tests depend on, and whether bfloat16 goes in pairs (PAIRS)."""
     return _module(dtype).TILES
 
 

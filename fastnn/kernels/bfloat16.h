@@ -2,8 +2,8 @@
  * middle between two, to the even one. A processor with AVX512_BF16 multiplies numbers in pairs: a word of 32 bits holds
  * two steps of a row or a column, and c + x[0] b[0] + x[1] b[1] is one instruction. It adds the upper halves' product
  * first (Intel SDM, VDPBF16PS), rounding after each, as two fused multiply-adds of float32 would, but takes denormal
- * numbers for zeros; a product of two such numbers is exact. So the earlier step goes into the upper half, and the sum
- * is that of the rounded numbers in the one order of arithmetic, bit for bit.                                        */
+ * numbers for zeros, sums among them; a product of two such numbers is exact. So the earlier step goes into the upper
+ * half, and the sum is that of the rounded numbers in the one order of arithmetic, bit for bit.                      */
 #ifndef FASTNN_BFLOAT16_H
 #define FASTNN_BFLOAT16_H
 
@@ -45,8 +45,8 @@ static void pair_rows(real *to, const real *x, const real *y, int64_t n) {
 }
 
 /* c + a b of the pairs in each lane; only where the processor has that instruction. */
-enum { HAS_PAIRS = LEVEL == 4 && REAL_BITS == 32 };
-#if LEVEL == 4 && REAL_BITS == 32
+#define HAS_PAIRS (LEVEL == 4 && REAL_BITS == 32)
+#if HAS_PAIRS
 VINLINE vf vpairs(vf a, vf b, vf c) {
     __asm__("vdpbf16ps %2, %1, %0" : "+v"(c) : "v"(a), "v"(b));
     return c;
@@ -54,5 +54,8 @@ VINLINE vf vpairs(vf a, vf b, vf c) {
 #else
 #define vpairs vfma
 #endif
+
+/* A pair in each lane. As a float it may be a signalling NaN, so it is never taken for one. */
+VINLINE vf vsplat_pair(const real *pair) { return (vf)((vi){0} + (ireal) * (const word *)pair); }
 
 #endif

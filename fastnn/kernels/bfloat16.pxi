@@ -1,12 +1,13 @@
 # The factors of a product rounded to bfloat16 while they are copied: as pairs of steps where the processor multiplies
 # those, else as numbers. Sums are float32 in the one order of arithmetic, so that both ways give the same bits, those
-# of the product of rounded factors; where there are pairs, denormal numbers count as zeros.
+# of the product of rounded factors; where there are pairs, denormal factors and sums count as zeros.
 
 cdef extern from "bfloat16.h":
     void round_run(real *to, const real *x, int64_t stride, int64_t n) noexcept nogil
     void pair_steps(real *to, const real *x, int64_t stride, int64_t n) noexcept nogil
     void pair_rows(real *to, const real *x, const real *y, int64_t n) noexcept nogil
     vf vpairs(vf a, vf b, vf c) noexcept nogil
+    vf vsplat_pair(const real *pair) noexcept nogil
     enum: HAS_PAIRS  # the level has tiles for them
 
 cdef bint in_pairs = HAS_PAIRS and cpu.has_bfloat16()

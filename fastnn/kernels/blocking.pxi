@@ -405,7 +405,7 @@ cdef inline int64_t columns_before_line(const Product *p) noexcept nogil:
     cdef const Matrix *x = &p.sum if storing else &p.b
     if x.column != 1 or x.row % VL != 0 or p.n < (8 * NR if storing else loading_columns):
         return 0
-    if not storing and p.m > LOADING_ROWS:
+    if not storing and (p.m > LOADING_ROWS or p.rounded):
         return 0
     return before_line(x.data)
 

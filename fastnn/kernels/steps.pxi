@@ -91,21 +91,26 @@ cdef void bind_extents(Plan *plan, const double *values) noexcept nogil:
     choose_teams(plan)
 
 
-cdef void choose_teams(Plan *plan) noexcept nogil:
-    """The threads of each instruction and of each batch: from one barrier to the next, instructions are a batch.
+cdef inline bint is_closed(const Plan *plan, int i) noexcept nogil:
+    return plan.instructions[i].closes and plan.team[i] > 1
 
-    One whose shares have to be closed is a batch of its own: its scratch memory is everybody's.
-    """
+
+cdef inline bint starts_batch(const Plan *plan, int i) noexcept nogil:
+    """From one barrier to the next, instructions are a batch. One whose shares have to be closed is a batch of its own:
+    its scratch memory is everybody's."""
+    return i == 0 or plan.instructions[i].barrier or is_closed(plan, i) or is_closed(plan, i - 1)
+
+
+cdef void choose_teams(Plan *plan) noexcept nogil:
+    """The threads of each instruction and of each batch."""
     cdef int i, first = 0
-    cdef bint closes = False, closed
     plan.largest_team = 1
     plan.work = 0.0
     for i in range(plan.n):
         plan.team[i] = threads_for(plan.instructions[i].work, min(plan.member_limit, plan.instructions[i].max_threads))
         plan.largest_team = max(plan.largest_team, plan.team[i])
         plan.work += plan.instructions[i].work + DISPATCH_WORK
-        closed, closes = closes, plan.instructions[i].closes and plan.team[i] > 1
-        if i == 0 or plan.instructions[i].barrier or closes or closed:
+        if starts_batch(plan, i):
             first = i
             plan.batch_team[first] = 1
         plan.batch_end[first] = i + 1
@@ -128,12 +133,12 @@ cdef void prepare_instructions(Plan *plan) noexcept nogil:
 
 cdef Crew *hire_for(const Plan *plan, int64_t n_steps, bint in_any_case, bint *asleep) noexcept nogil:
     """A crew for so many steps with the extents bound now; NULL if they are better done alone."""
-    cdef double work = 0.0, saved = -2 * MEETING, each
+    cdef double work = 0.0, saved = -MEETING, each
     cdef int i
     for i in range(plan.n):
         each = plan.instructions[i].work
         work += each
-        saved += each - each / plan.team[i] - MEETING * plan.instructions[i].barrier
+        saved += each - each / plan.team[i] - MEETING * starts_batch(plan, i)
     if saved <= 0.0 and not in_any_case:
         return NULL
     return hire(plan.largest_team, n_steps * work, AT_ONCE if in_any_case else n_steps * saved, asleep)

@@ -43,6 +43,7 @@ cdef inline void tile(int rows, int vectors, bint masked, bint pairs, const Tile
     cdef int64_t number, left, c_row, lanes = t.lanes, a_step = t.a_step, b_step = t.b_step
     cdef const char *at[ROW_TRIPLES]
     cdef int64_t half = t.a_row * <int64_t> sizeof(real) // 2
+    cdef const real *ar
     cdef const real *bt
     cdef const real *start
     cdef real *c
@@ -78,7 +79,8 @@ cdef inline void tile(int rows, int vectors, bint masked, bint pairs, const Tile
             if masked:
                 b[last] = vload_part(bt + last * VL, lanes)
             for r in range(rows):
-                x = vsplat((<const real *> (at[r // 3] + 2 * (r % 3) * half))[0])
+                ar = <const real *> (at[r // 3] + 2 * (r % 3) * half)
+                x = vsplat_pair(ar) if pairs else vsplat(ar[0])
                 for v in range(vectors):
                     acc[r][v] = vpairs(x, b[v], acc[r][v]) if pairs else vfma(x, b[v], acc[r][v])
             for g in range((rows + 2) // 3):

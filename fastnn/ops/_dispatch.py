@@ -193,6 +193,7 @@ def _new_call(operation: Operation, dtype: str, results: Sequence[Description], 
     absent = (None,) * ((kernel.n_outputs or 0) - len(results))
     outputs, specs = [Spec(shape, kind.name) for shape, kind in results], _specs(arrays)
     slots = operation.slots(attributes)
+    scratch = kernel.scratch([*outputs, *absent, *specs], attributes)
     return Call(
         kernels.address(kernel.name, dtype),
         operands=(*results, *absent, *inputs),
@@ -204,9 +205,9 @@ def _new_call(operation: Operation, dtype: str, results: Sequence[Description], 
         integers=(*range(len(slots)), *kernel.integers(attributes)),
         numbers=kernel.numbers(attributes),
         work=operation.work(specs, outputs, attributes),
-        scratch=kernel.scratch([*outputs, *absent, *specs], attributes),
+        scratch=scratch,
         parallel=kernel.parallel,
-        closes=kernel.closes,
+        closes=kernel.closes and scratch > 0,
         in_place=bool(operation.in_place) or operation.eager == "broadcast",
     )
 

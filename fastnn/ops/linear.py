@@ -2,8 +2,8 @@
 
 A product can apply an activation (or multiply by an activation's slope) to its result while that is in the cache:
 `graph/fuse.py` asks for it with the attributes `epilogue` and `epilogue_attributes`. `matmul_update` is the
-product whose result only changes a weight, by plain gradient descent. `matmul_bfloat16` rounds both factors first; it
-is for inference.
+product whose result only changes a weight, by plain gradient descent. `matmul_bfloat16` rounds both factors first;
+gradients flow as if it did not.
 """
 
 from __future__ import annotations
@@ -21,8 +21,21 @@ from fastnn.ops._dispatch import Array, Operand, as_array, dispatch, expect_floa
 from fastnn.program import OPERATIONS, Attributes, Kernel, Operation, Shape, Spec, at_maximum, cast, register
 
 NO_EPILOGUE, FORWARD, SLOPE = 0, 1, 2  # as in kernels/product.pxi
-PRODUCTS = {None: "matmul", "bfloat16": "matmul_bfloat16"}  # by what the factors are rounded to
+
 KINDS = {"forward": FORWARD, "slope": SLOPE}
+
+
+def product_of(dtype: str | None, caller: str) -> str:
+    """The name of the operation that multiplies factors rounded to `dtype`.
+
+    Raises
+    ------
+    ValueError
+        If there is none.
+    """
+    if dtype is not None and dtype != "bfloat16":
+        raise ValueError(f'{caller}: dtype must be None or "bfloat16", got {dtype!r}')
+    return "matmul" if dtype is None else "matmul_bfloat16"
 
 
 def _dimensions(a: Shape, b: Shape, attributes: Attributes) -> tuple[Shape, Shape, Shape]:
@@ -240,7 +253,6 @@ register(
         name="matmul_bfloat16",
         infer=_infer_bfloat16,
         reference=_reference_bfloat16,
-        gradient=None,
         kernel=Kernel("product_bfloat16", integers=_integers, numbers=_numbers, scratch=_rounded_scratch, n_outputs=2),
         with_update=lambda inputs, attributes: None,
         eager=None,
@@ -277,8 +289,10 @@ def matmul(
         Add the product to what `out` holds.
     dtype
         "bfloat16" rounds both factors, which are float32, to 8 significant bits (an error of 1/256 of a number at
-        most) and sums in float32 as ever: with many rows up to twice as fast where the processor has AVX512_BF16, and
-        the same bits elsewhere, but for denormal numbers, which that takes for zeros.
+        most, 1/128 of a product of two) and sums in float32 as ever: with many rows up to twice as fast where the
+        processor has AVX512_BF16, slower elsewhere. Its bits are those of the rounded factors' product, but with
+        AVX512_BF16 denormal numbers count as zeros, whether they are factors, sums or the bias. Gradients flow as
+        through the product without rounding.
     out
         The array that receives the result.
 
@@ -289,9 +303,7 @@ def matmul(
     TypeError
         If an operand does not hold numbers, or not float32 with bfloat16.
     """
-    if dtype not in PRODUCTS:
-        raise ValueError(f'matmul: dtype must be None or "bfloat16", got {dtype!r}')
-    name = PRODUCTS[dtype]
+    name = product_of(dtype, "matmul")
     turned: dict[str, Any] = {}
     if transpose_a:
         turned["transpose_a"] = True

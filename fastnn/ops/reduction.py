@@ -17,6 +17,7 @@ from fastnn.program import Attributes, Extent, Kernel, Operation, Shape, Spec, c
 Axes = int | Sequence[int] | None
 
 SUM, MEAN, MAXIMUM, SUM_OF_SQUARES = range(4)  # kinds of the kernel "reduce"
+MANY_ROWS = 256  # are shared among threads row by row
 
 
 def normalise_axes(name: str, axis: Axes, ndim: int) -> tuple[int, ...]:
@@ -90,12 +91,13 @@ def _max_gradient(node: Any, gradients: Sequence[Tensor]) -> list[Tensor]:
 
 def _kernel(kind: int, mask: Callable[[Attributes], int]) -> Kernel:
     def scratch(operands: Sequence[Spec | None], attributes: Attributes) -> int:
-        """A number for each chunk of each row, where rows are longer than one."""
+        """A number for each chunk, where few rows, each in one piece, are longer than one."""
         y, x = operands[:2]
-        if y is None or x is None or y.size == 0:
+        if y is None or x is None or not 0 < y.size < MANY_ROWS:
             return 0
+        reduced = [mask(attributes) >> axis & 1 for axis in range(len(x.shape))]
         chunks = math.ceil(x.size / y.size / kernels.tiles(x.dtype)["SUM_CHUNK"])
-        return y.nbytes * chunks if chunks > 1 else 0
+        return y.nbytes * chunks if chunks > 1 and reduced == sorted(reduced) else 0
 
     return Kernel("reduce", lambda attributes: (kind, mask(attributes)), scratch=scratch, closes=True)
 
