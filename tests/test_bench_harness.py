@@ -434,6 +434,16 @@ def test_summary_bars() -> None:
     assert "not measured" not in lines
 
 
+def test_bfloat16_is_held_against_our_own_float32() -> None:
+    square = {"m": 512, "n": 512, "k": 512}
+    usual, short = (row("products", square, 1, fastnn=seconds, numpy=9.0) for seconds in (1.7, 1.0))
+    rows = [{**usual, "what": "512x512x512"}, {**short, "what": "512x512x512, bfloat16", "dtype": "bfloat16"}]
+    (bar,) = (bar for bar in bars.summary_bars(rows) if "bfloat16" in bar.what)
+    assert bar.measured == pytest.approx(1.7)
+    assert bar.met
+    assert not bars.bars_of(rows[1])
+
+
 def test_a_disturbed_bandwidth_is_raised_to_what_races_have_seen() -> None:
     def row(suite: str, in_cache: bool, seen: float) -> dict[str, Any]:
         return {"suite": suite, "threads": 1, "shape": {"in_cache": in_cache}, "bytes_per_second": seen}
