@@ -326,14 +326,12 @@ cdef inline void reduce_to_columns(int kind, const Reduction *form, int thread, 
 
 cdef inline void reduce_kind(int kind, const Reduction *form, real *parts, int thread, int n_threads) noexcept nogil:
     cdef int64_t first, last
-    if is_shared_by_chunks(form, parts, n_threads):
-        if thread == n_threads:
+    if thread == n_threads:  # all shares are done
+        if is_shared_by_chunks(form, parts, n_threads):
             close_chunks(kind, form, parts)
-        else:
-            share(form.kept * form.chunks, 1, thread, n_threads, &first, &last)
-            reduce_chunks(kind, form, first, last, parts)
-    elif thread == n_threads:
-        pass
+    elif is_shared_by_chunks(form, parts, n_threads):
+        share(form.kept * form.chunks, 1, thread, n_threads, &first, &last)
+        reduce_chunks(kind, form, first, last, parts)
     elif form.columns_are_reduced:
         share(form.kept, 1, thread, n_threads, &first, &last)
         reduce_to_numbers(kind, form, first, last)

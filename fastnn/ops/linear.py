@@ -9,7 +9,7 @@ gradients flow as if it did not.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -146,18 +146,16 @@ def _sizes(c: Spec, a: Spec) -> tuple[int, int, int]:
     return m, n, a.size // m if m else 0
 
 
-def _scratch(operands: Sequence[Spec | None], attributes: Attributes) -> int:
-    c, a = operands[0], operands[2]
-    assert c is not None
-    assert a is not None
-    return kernels.product_scratch(*_sizes(c, a), c.dtype)
+def _scratch(size: Callable[[int, int, int, str], int]) -> Callable[[Sequence[Spec | None], Attributes], int]:
+    """The scratch memory of a product, from what says so by m, n, k and dtype."""
 
+    def scratch(operands: Sequence[Spec | None], attributes: Attributes) -> int:
+        c, a = operands[0], operands[2]
+        assert c is not None
+        assert a is not None
+        return size(*_sizes(c, a), c.dtype)
 
-def _rounded_scratch(operands: Sequence[Spec | None], attributes: Attributes) -> int:
-    c, a = operands[0], operands[2]
-    assert c is not None
-    assert a is not None
-    return kernels.rounded_scratch(*_sizes(c, a), c.dtype)
+    return scratch
 
 
 def _flops(inputs: Sequence[Spec | None], outputs: Sequence[Spec | None], attributes: Attributes) -> int:
@@ -203,7 +201,7 @@ register(
             "product_update",
             integers=lambda attributes: _integers(attributes)[:2],
             numbers=lambda attributes: (attributes["rate_scale"],),
-            scratch=_scratch,
+            scratch=_scratch(kernels.product_scratch),
             n_outputs=2,
         ),
         flops=lambda inputs, outputs, attributes: _flops(inputs, outputs, attributes) + 2 * outputs[0].size,  # type: ignore[union-attr]
@@ -217,7 +215,7 @@ register(
         infer=_infer,
         reference=_reference,
         gradient=_gradient,
-        kernel=Kernel("product", integers=_integers, numbers=_numbers, scratch=_scratch, n_outputs=2),
+        kernel=Kernel("product", _integers, _numbers, _scratch(kernels.product_scratch), n_outputs=2),
         flops=_flops,
         takes_epilogue=True,
         with_update=_with_update,
@@ -253,7 +251,7 @@ register(
         name="matmul_bfloat16",
         infer=_infer_bfloat16,
         reference=_reference_bfloat16,
-        kernel=Kernel("product_bfloat16", integers=_integers, numbers=_numbers, scratch=_rounded_scratch, n_outputs=2),
+        kernel=Kernel("product_bfloat16", _integers, _numbers, _scratch(kernels.rounded_scratch), n_outputs=2),
         with_update=lambda inputs, attributes: None,
         eager=None,
     )
