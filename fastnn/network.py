@@ -84,7 +84,8 @@ class Network:
             self.block = shared
         self.objective: Objective | None = None
         self.trainer: Trainer | None = None
-        self._prepared: dict[str | None, Predictor] = {}
+        self._prepared: Predictor | None = None
+        self._rounded: Predictor | None = None
         self._evaluator: Trainer | None = None
 
     # ------------------------------------------------------------------------------------------ structure
@@ -262,11 +263,15 @@ class Network:
 
     # ------------------------------------------------------------------------------------------ prediction
 
-    def _predictor(self, dtype: str | None = None) -> Predictor:
-        found = self._prepared.get(dtype) if dtype is None or isinstance(dtype, str) else None
-        if found is None:
-            found = self._prepared[dtype] = Predictor(self, dtype)
-        return found
+    def _predictor(self) -> Predictor:
+        if self._prepared is None:
+            self._prepared = Predictor(self)
+        return self._prepared
+
+    def _rounding_predictor(self, dtype: str) -> Predictor:
+        if self._rounded is None or dtype != "bfloat16":  # there is no other: it says so
+            self._rounded = Predictor(self, dtype)
+        return self._rounded
 
     def predict(self, x: Any, *, dtype: str | None = None) -> Any:
         """What the last layer gives.
@@ -292,7 +297,7 @@ class Network:
             If the arrays do not fit the network's inputs; if dtype is neither None nor "bfloat16", or the network is
             not of float32.
         """
-        return self._predictor(dtype).predict(x)
+        return (self._predictor() if dtype is None else self._rounding_predictor(dtype)).predict(x)
 
     def predict_proba(self, x: Any, *, dtype: str | None = None) -> NDArray[Any]:
         """Class probabilities (n, classes), or (n, 1) of class 1 for a single output.
@@ -455,12 +460,13 @@ class Network:
         saving.write_network(path, self)
 
     def __getstate__(self) -> dict[str, Any]:
-        kept = {key: value for key, value in self.__dict__.items() if key not in ("_prepared", "trainer", "_evaluator")}
+        made_anew = ("_prepared", "_rounded", "trainer", "_evaluator")
+        kept = {key: value for key, value in self.__dict__.items() if key not in made_anew}
         return {"block": self.block, **kept}  # first: layers that are copied after it need not copy their weights
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._prepared = {}
+        self._prepared = self._rounded = None
         self.trainer = self._evaluator = None
         for layer in self.layers:
             layer.block = self.block
