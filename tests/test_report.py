@@ -18,8 +18,9 @@ import benchmark_results
 import pytest
 
 from fastnn import cli, report
+from fastnn._canvas import new_axes, new_figure
 from fastnn.report import findings, record, scrub, suites, tables, words
-from fastnn.report.plots import networks, paper
+from fastnn.report.plots import networks, paper, products
 from fastnn.report.record import Run
 
 PICTURES = {
@@ -69,6 +70,14 @@ def size(png: bytes) -> tuple[int, int]:
     assert png[:8] == b"\x89PNG\r\n\x1a\n"
     width, height = struct.unpack(">II", png[16:24])
     return width, height
+
+
+def test_who_is_faster_than_the_peak_is_not_cut_off(run: Run) -> None:
+    axes = new_axes(new_figure(paper.WIDTH, 5.0), 1, 1, 1)
+    rows = [row for row in run.suite("products") if row.shape["n"] >= 64 and row.dtype == "float32"]
+    fastest = max(row.rate(name) for row in rows for name in row.times) / 1e9
+    products._panel(axes, rows, fastest / 2)  # as bfloat16 beside the peak of float32
+    assert axes.get_ylim()[1] > fastest
 
 
 def test_every_picture_is_a_png_of_sane_size(folder: Path) -> None:
