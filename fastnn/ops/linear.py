@@ -21,7 +21,6 @@ from fastnn.ops._dispatch import Array, Operand, as_array, dispatch, expect_floa
 from fastnn.program import OPERATIONS, Attributes, Kernel, Operation, Shape, Spec, at_maximum, cast, register
 
 NO_EPILOGUE, FORWARD, SLOPE = 0, 1, 2  # as in kernels/product.pxi
-
 KINDS = {"forward": FORWARD, "slope": SLOPE}
 
 

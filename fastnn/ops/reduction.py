@@ -90,6 +90,8 @@ def _max_gradient(node: Any, gradients: Sequence[Tensor]) -> list[Tensor]:
 
 
 def _kernel(kind: int, mask: Callable[[Attributes], int]) -> Kernel:
+    """A kind of `reduce`, over the axes in a mask."""
+
     def scratch(operands: Sequence[Spec | None], attributes: Attributes) -> int:
         """A number for each chunk, where few rows, each in one piece, are longer than one."""
         y, x = operands[:2]

@@ -48,8 +48,8 @@ def _picture(dtype: str, rows: list[Row]) -> Picture:
     caption = (
         f"Arithmetic per second against the size of the matrices, {dtype}; higher is better. The dashed line is the "
         f"rate of {'float32' if dtype == 'bfloat16' else dtype} multiply-adds that the processor reached in the same "
-        "run. Solid blue: called from Python, as "
-        "every contestant is. Dotted blue: inside a Program, where a product of a network runs without a call."
+        "run. Solid blue: called from Python, as every contestant is. Dotted blue: inside a Program, where a product "
+        "of a network runs without a call."
     )
     return Picture(f"products-{dtype}", paper.png(figure), f"GFLOP/s of square {dtype} products against size", caption)
 
