@@ -91,14 +91,11 @@ cdef void bind_extents(Plan *plan, const double *values) noexcept nogil:
     choose_teams(plan)
 
 
-cdef inline bint is_closed(const Plan *plan, int i) noexcept nogil:
-    return plan.instructions[i].closes and plan.team[i] > 1
-
-
 cdef inline bint starts_batch(const Plan *plan, int i) noexcept nogil:
     """From one barrier to the next, instructions are a batch. One whose shares have to be closed is a batch of its own:
     its scratch memory is everybody's."""
-    return i == 0 or plan.instructions[i].barrier or is_closed(plan, i) or is_closed(plan, i - 1)
+    return (i == 0 or plan.instructions[i].barrier or is_closed(&plan.instructions[i], plan.team[i])
+            or is_closed(&plan.instructions[i - 1], plan.team[i - 1]))
 
 
 cdef void choose_teams(Plan *plan) noexcept nogil:

@@ -119,9 +119,14 @@ cdef void do_batch_share(void *context, int64_t part, int share) noexcept nogil:
                 return
 
 
+cdef inline bint is_closed(const Instruction *instruction, int team) noexcept nogil:
+    """Whether something is left to do when all shares are done."""
+    return instruction.closes and team > 1
+
+
 cdef inline int close_shares(const Instruction *instruction, int team) noexcept nogil:
-    """What is left to do when all shares are done."""
-    return instruction.kernel(instruction, team, team) if instruction.closes and team > 1 else KERNEL_OK
+    """Does it."""
+    return instruction.kernel(instruction, team, team) if is_closed(instruction, team) else KERNEL_OK
 
 
 cdef int run_shared(Crew *crew, Instruction *instruction, int team) noexcept nogil:
