@@ -52,9 +52,8 @@ class Predictor:
 
     def _prepare(self, rows: int) -> Any:
         block = self.network.block
-        return block.backend.prepare(
-            _trace(self.network, rows, self._instead), block.dtype, {"parameters": block.memory}
-        )
+        program = _trace(self.network, rows, self._instead)
+        return block.backend.prepare(program, block.dtype, {"parameters": block.memory}, block.changes)
 
     def predict(self, x: Any) -> Any:
         """An array (n, *output_shape), or a tuple of them for several outputs.

@@ -276,15 +276,17 @@ class Network:
     def predict(self, x: Any, *, dtype: str | None = None) -> Any:
         """What the last layer gives.
 
+        While nobody changes the weights, copies of large ones (more than 1 MB) are kept as products read them, from
+        the sixteenth prediction on.
+
         Parameters
         ----------
         x
             (n, *input_shape), anything that NumPy can read; a tuple or dict of arrays for several inputs.
         dtype
             "bfloat16" rounds the factors of all matrix products to 8 significant bits and sums in float32, as
-            `ops.matmul` does: a product of two numbers is off by 1/128 of its size at most, mostly by much less. From
-            some 100 rows on it takes 0.55 to 0.7 of the time where the processor has AVX512_BF16; elsewhere, and for
-            few rows, it takes longer.
+            `ops.matmul` does: a product of two numbers is off by 1/128 of its size at most, mostly by much less. Where
+            the processor has AVX512_BF16 it takes 0.5 to 0.7 of the time; elsewhere as long or longer.
 
         Returns
         -------

@@ -61,6 +61,14 @@ class Spec:
 Attributes = Mapping[str, Any]
 
 
+class Packing(NamedTuple):
+    """A kernel that copies a product's second factor as the product reads it, so that many runs can use the copy."""
+
+    name: str
+    size: Callable[[int, int, str], int]  # numbers in the copy of a k x n factor of a dtype; 0: it would not pay
+    patience: int  # runs without a change of the factor before making it pays
+
+
 class Kernel(NamedTuple):
     """How an operation is handed to compiled code.
 
@@ -75,6 +83,7 @@ class Kernel(NamedTuple):
     parallel: bool = True
     closes: bool = False  # if it gets scratch memory, it is called once more when all its shares are done
     n_outputs: int | None = None  # outputs are padded with None up to this number
+    packing: Packing | None = None  # of the second input, for products
 
 
 def _one_an_element(inputs: Sequence[Spec | None], outputs: Sequence[Spec | None], attributes: Attributes) -> int:

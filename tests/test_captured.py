@@ -24,7 +24,9 @@ from fastnn.program import Program
 def queued(monkeypatch: pytest.MonkeyPatch) -> None:
     """Makes the NumPy backend run its Programs as a device would."""
 
-    def prepare(self: ArrayBackend, program: Program, dtype: str, blocks: Mapping[str, Any]) -> CapturedRunner:
+    def prepare(
+        self: ArrayBackend, program: Program, dtype: str, blocks: Mapping[str, Any], changes: Any = None
+    ) -> CapturedRunner:
         return CapturedRunner(np, program, {**blocks, "constants": program.constants})
 
     monkeypatch.setattr(ArrayBackend, "prepare", prepare)

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from fastnn.kernels.executor import Changes
 from fastnn.program import Program
 
 NAMES = ("native", "numpy", "cupy")
@@ -48,8 +49,14 @@ class Backend(Protocol):
         """A block of `size` zeros, aligned to a cache line, that will never move."""
         ...
 
-    def prepare(self, program: Program, dtype: str, blocks: Mapping[str, Any]) -> Runner:
-        """Binds a Program to the lasting blocks."""
+    def prepare(
+        self, program: Program, dtype: str, blocks: Mapping[str, Any], changes: Changes | None = None
+    ) -> Runner:
+        """Binds a Program to the lasting blocks.
+
+        With `changes`, which counts those of the block "parameters", the runner may keep what follows from parameters
+        that the Program does not change itself.
+        """
         ...
 
     def bring(self, arrays: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from fastnn.backends import StepError
 from fastnn.graph.plan import LASTING
-from fastnn.kernels.executor import threads
+from fastnn.kernels.executor import Changes, threads
 from fastnn.program import Buffer, Extent, Instruction, Program, RunRow
 
 
@@ -50,8 +50,10 @@ class ArrayBackend:
         """Zeros in the module's memory."""
         return self.xp.zeros(size, dtype)
 
-    def prepare(self, program: Program, dtype: str, blocks: Mapping[str, Any]) -> ArrayRunner:
-        """Binds a Program to the lasting blocks."""
+    def prepare(
+        self, program: Program, dtype: str, blocks: Mapping[str, Any], changes: Changes | None = None
+    ) -> ArrayRunner:
+        """Binds a Program to the lasting blocks; nothing is kept beside them."""
         lasting = {**blocks, "constants": self.xp.asarray(program.constants)}
         if self.xp is np:
             return ArrayRunner(np, program, lasting)

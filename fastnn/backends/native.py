@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,9 +13,10 @@ from fastnn import kernels
 from fastnn.backends import StepError
 from fastnn.graph.plan import ALIGNMENT, is_serial
 from fastnn.kernels import executor
-from fastnn.program import TYPE_CODES, Buffer, Extent, Instruction, Program, status_message
+from fastnn.program import FAR_SPEED, TYPE_CODES, Buffer, Extent, Instruction, Program, at_maximum, status_message
 
 RUN_BLOCK = "run"
+WEIGHTS = "parameters"  # the block
 
 
 class NativeBackend:
@@ -26,15 +28,19 @@ class NativeBackend:
         """A zeroed array that starts at a cache line."""
         return aligned_zeros(size, dtype)
 
-    def prepare(self, program: Program, dtype: str, blocks: Mapping[str, Any]) -> NativeRunner:
+    def prepare(
+        self, program: Program, dtype: str, blocks: Mapping[str, Any], changes: executor.Changes | None = None
+    ) -> NativeRunner:
         """Looks up every kernel; fails here, not at run time, where one is missing.
+
+        With `changes`, weights are kept as products read them.
 
         Raises
         ------
         NotImplementedError
             If an operation has no kernel.
         """
-        return NativeRunner(program, dtype, blocks)
+        return NativeRunner(program, dtype, blocks, changes)
 
     def bring(self, arrays: Mapping[str, Any]) -> dict[str, Any]:
         """The arrays themselves."""
@@ -52,7 +58,9 @@ class NativeBackend:
 class NativeRunner(executor.CompiledRunner):
     """One Program, and as many executors (each with an arena of its own) as runs have been under way at once."""
 
-    def __init__(self, program: Program, dtype: str, blocks: Mapping[str, Any]) -> None:
+    def __init__(
+        self, program: Program, dtype: str, blocks: Mapping[str, Any], changes: executor.Changes | None
+    ) -> None:
         self.program = program
         self._dtype = dtype
         self._lasting = {**blocks, "constants": program.constants}
@@ -61,7 +69,8 @@ class NativeRunner(executor.CompiledRunner):
         self._columns = {name: column for column, name in enumerate(program.slots)}
         self._described = [self._describe(instruction) for instruction in program.instructions]
         bound = [name for name in buffers if name not in self._lasting and name != "arena"]
-        super().__init__({name: self._block_numbers[name] for name in bound}, _refused)
+        kept = None if changes is None else self._kept(changes)
+        super().__init__({name: self._block_numbers[name] for name in bound}, _refused, kept)
 
     def make_executor(self) -> executor.Executor:
         """One more, with an arena of its own."""
@@ -75,6 +84,35 @@ class NativeRunner(executor.CompiledRunner):
         maxima = tuple(extent.maximum for extent in program.extents)
         run_block = self._block_numbers[RUN_BLOCK]
         return executor.Executor(self._described, blocks, maxima, len(program.slots), program.commit, run_block)
+
+    def _kept(self, changes: executor.Changes) -> executor.KeptFactors | None:
+        """Packed copies of the weights by which products multiply, where they make these faster."""
+        if self.program.commit < len(self.program.instructions):
+            return None  # it changes weights or state itself
+        factors: list[tuple[int, NDArray[Any], int, int, float]] = []
+        patience = 0
+        for number, instruction in enumerate(self.program.instructions):
+            packing = instruction.operation.kernel.packing if instruction.operation.kernel else None
+            factor = self._factor(instruction) if packing else None
+            if packing is None or factor is None:
+                continue
+            k, n = factor.shape
+            if size := packing.size(k, n, self._dtype):
+                pack = kernels.address(packing.name, self._dtype)
+                factors.append((number, factor, size, pack, 2 * factor.nbytes / FAR_SPEED))
+                patience = max(patience, packing.patience)
+        allocate = functools.partial(aligned_zeros, dtype=self._dtype)
+        return executor.KeptFactors(changes, factors, patience, allocate) if factors else None
+
+    def _factor(self, product: Instruction) -> NDArray[Any] | None:
+        """The weight by which a product multiplies, k x n, if it is one."""
+        weight, attributes = product.inputs[1], product.attributes
+        if weight is None or weight.block != WEIGHTS or attributes.get("transpose_a"):
+            return None
+        start = weight.offset // np.dtype(self._dtype).itemsize
+        flat = self._lasting[WEIGHTS][start : start + weight.spec.size]
+        factor = flat.reshape(at_maximum(weight.spec.shape))
+        return factor.T if attributes.get("transpose_b") else factor
 
     def _describe(self, instruction: Instruction) -> tuple[Any, ...]:
         operation, attributes = instruction.operation, instruction.attributes

@@ -93,6 +93,21 @@ def rounded_scratch(m: int, n: int, k: int, dtype: str) -> int:
     return _module(dtype).rounded_scratch(m, n, k, 1)
 
 
+def kept_size(k: int, n: int, dtype: str) -> int:
+    """Numbers in a packed copy of a k x n factor that many products use; 0 if that makes none faster."""
+    return _kept_size(k, n, dtype, False)
+
+
+def kept_rounded_size(k: int, n: int, dtype: str) -> int:
+    """The same for a factor that is rounded to bfloat16."""
+    return _kept_size(k, n, dtype, True)
+
+
+def _kept_size(k: int, n: int, dtype: str, rounded: bool) -> int:
+    module = _module(dtype)
+    return module.kept_reals(k, n, rounded) if module.is_worth_keeping(k, n, rounded) else 0
+
+
 def product_scratch_address(dtype: str) -> int:
     """Where the machine code of `product_scratch` starts."""
     return _module(dtype).PRODUCT_SCRATCH

@@ -59,3 +59,12 @@ cdef void read_rounded_slivers(real *to, const real *x, int64_t x_row, int64_t x
                 sliver += NR
             j += NR
         i += n
+
+
+cdef inline void pack_slivers(real *to, const real *x, int64_t x_row, int64_t x_column, int64_t steps,
+                              int64_t columns, bint rounded) noexcept nogil:
+    """A part of b as slivers, rounded or not."""
+    if rounded:
+        read_rounded_slivers(to, x, x_row, x_column, steps, columns)
+    else:
+        read_slivers(to, x, x_row, x_column, steps, columns)

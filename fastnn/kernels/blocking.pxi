@@ -47,7 +47,9 @@ cpdef int64_t rounded_scratch(int64_t m, int64_t n, int64_t k, int64_t n_threads
 cdef inline bint packs_b(const Product *p) noexcept nogil:
     """Whether b is packed. It must be where the vectors of a row are not contiguous; elsewhere it pays where many rows
     use a block that the tiles do not read fast enough where it lies (by columns: that would not stay in the first-level
-    cache), or some rows use a b that comes from afar. Rounded numbers are always packed."""
+    cache), or some rows use a b that comes from afar. Rounded numbers are always packed; a kept b is already."""
+    if p.kept != NULL:
+        return False
     if p.b.column != 1 or p.rounded:
         return True
     if p.m >= PACKING_ROWS:
@@ -115,7 +117,8 @@ cdef void run_tiles(const Product *p, Tile *t, int rows, int vectors, int64_t la
     t.lanes = lanes
     t.tiles = each
     t.a_next = 0
-    t.b_next = sliver_stride(t.k) if packed else vectors * VL
+    t.b_apart = sliver_stride(t.k) if packed else <int64_t> NR
+    t.b_next = vectors // NV * t.b_apart  # for tiles that others follow: those are whole
     t.start_next = vectors * VL * p.start.column
     t.c_next = vectors * VL * p.sum.column
     while tiles > 0:
@@ -157,7 +160,7 @@ cdef inline void fetch(const Ahead *ahead, int64_t part, int64_t parts) noexcept
 
 cdef void one_band(const Product *p, Tile *t, int rows, bint packed, const Ahead *ahead) noexcept nogil:
     """One chain of some rows, at most MR; t is at their first tile."""
-    cdef int width = NV if packed else widest(rows)
+    cdef int width = widest(rows)
     cdef int64_t tiles = p.n // (width * VL), rest = p.n - tiles * (width * VL), vectors, number
     if ahead != NULL:
         for number in range(tiles):
@@ -302,24 +305,31 @@ cdef void one_block(const Product *p, real *slivers, real *copy) noexcept nogil:
     are read where they lie."""
     cdef Tile t
     cdef int64_t step = 0, steps
+    cdef bint packed = slivers != NULL or p.kept != NULL
     t.add = p.add
     t.factor = p.factor
-    t.b_step = p.b.row if slivers == NULL else NR
+    t.b_step = NR if packed else p.b.row
     while True:
         steps = chain_length(p.k - step)
         t.k = rounded_steps(steps) if p.rounded else steps
-        t.b = p.b.data + step * p.b.row
-        if p.rounded:
-            read_rounded_slivers(slivers, t.b, p.b.row, p.b.column, steps, p.n)
-        elif slivers != NULL:
-            read_slivers(slivers, t.b, p.b.row, p.b.column, steps, p.n)
-        if slivers != NULL:
+        if p.kept != NULL:
+            t.b = kept_slivers(p, step, steps)
+        elif packed:
+            pack_slivers(slivers, p.b.data + step * p.b.row, p.b.row, p.b.column, steps, p.n, p.rounded)
             t.b = slivers
-        one_chain(p, &t, step, steps, slivers != NULL, copy)
+        else:
+            t.b = p.b.data + step * p.b.row
+        one_chain(p, &t, step, steps, packed, copy)
         t.add = True
         step += steps
         if step >= p.k:
             return
+
+
+cdef inline bint is_turned(const Product *p) noexcept nogil:
+    """Whether few rows read a b whose columns are contiguous."""
+    return (p.m <= TURNED_ROWS and p.n >= VL and p.b.row == 1 and p.b.column != 1 and p.kept == NULL and not p.add
+            and not p.rounded)
 
 
 cdef void few_rows(const Product *p) noexcept nogil:
@@ -391,8 +401,8 @@ cdef void stream_rows(const Product *p, real *part) noexcept nogil:
 
 cdef inline bint is_streamed(const Product *p) noexcept nogil:
     """Whether rows of b are read one after the other."""
-    return (p.m <= streamed_rows(p) and p.b.column == 1 and p.sum.column == 1 and not p.add and not p.rounded
-            and (p.start.data == NULL or p.start.column == 1))
+    return (p.kept == NULL and p.m <= streamed_rows(p) and p.b.column == 1 and p.sum.column == 1 and not p.add
+            and not p.rounded and (p.start.data == NULL or p.start.column == 1))
 
 
 cdef inline int64_t columns_before_line(const Product *p) noexcept nogil:
@@ -405,7 +415,7 @@ cdef inline int64_t columns_before_line(const Product *p) noexcept nogil:
     cdef const Matrix *x = &p.sum if storing else &p.b
     if x.column != 1 or x.row % VL != 0 or p.n < (8 * NR if storing else loading_columns):
         return 0
-    if not storing and (p.m > LOADING_ROWS or p.rounded):
+    if p.kept != NULL or not storing and (p.m > LOADING_ROWS or p.rounded):
         return 0
     return before_line(x.data)
 
@@ -419,7 +429,7 @@ cdef void solve(Product *p, char *scratch) noexcept nogil:
     cdef int64_t columns = block_columns(p.k, p.block), j = 0, width
     cdef bint streamed
     straighten(p)
-    if p.m <= TURNED_ROWS and not p.add and not p.rounded and p.n >= VL and p.b.row == 1 and p.b.column != 1:
+    if is_turned(p):
         block = p[0]
         block.n = p.n // VL * VL
         few_rows(&block)

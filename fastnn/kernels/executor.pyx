@@ -4,7 +4,7 @@ The kernels themselves live in the level modules and arrive here as addresses. E
 happens before and after a run; inside, no interpreter, and in a step no allocation and no lock.
 """
 
-from libc.stdint cimport int64_t, uintptr_t
+from libc.stdint cimport INT64_MAX, int64_t, uintptr_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 from cpython.pythread cimport PyThread_get_thread_ident
@@ -14,8 +14,8 @@ from cpython.exc cimport PyErr_CheckSignals
 from cython cimport floating
 
 from fastnn.kernels.instruction cimport (
-    KERNEL_INTERRUPTED, KERNEL_OK, MAX_DIMS, MAX_INTEGERS, MAX_NUMBERS, MAX_OPERANDS, TYPE_FLOAT32, TYPE_FLOAT64,
-    TYPE_INT32, TYPE_INT64, TYPE_UINT8, Coming, Instruction, Kernel, Operand, Prepare,
+    KEPT_OPERAND, KERNEL_INTERRUPTED, KERNEL_OK, MAX_DIMS, MAX_INTEGERS, MAX_NUMBERS, MAX_OPERANDS, TYPE_FLOAT32,
+    TYPE_FLOAT64, TYPE_INT32, TYPE_INT64, TYPE_UINT8, Coming, Instruction, Kernel, Operand, Prepare,
 )
 
 import os
@@ -191,6 +191,7 @@ cdef class Executor:
     cdef list blocks, bound, scratch_sizes, bound_places
     cdef int64_t most_scratch  # of an instruction, for one thread
     cdef object scratch
+    cdef bint has_copies       # products read packed copies of weights: see keeping.pxi
     cdef readonly int limit    # threads that the last run might use: runs at the same time divide them
 
     def __cinit__(self):
@@ -392,6 +393,7 @@ cdef extern from *:
     object fetch_raised()
 
 
+include "keeping.pxi"
 include "runner.pxi"
 include "repeated.pxi"
 include "order.pxi"

@@ -6,6 +6,7 @@
 
 enum { MAX_DIMS = 6, MAX_OPERANDS = 12, MAX_INTEGERS = 8, MAX_NUMBERS = 8 };
 enum { FORM_WORDS = 96 };
+enum { KEPT_OPERAND = 6 }; /* of a product: a packed copy of its second factor; see kernels/kept.pxi */
 enum { KERNEL_OK = 0, KERNEL_BAD_LABEL = 1, KERNEL_BAD_INDEX = 2, KERNEL_INTERRUPTED = 3 };
 enum { TYPE_FLOAT32 = 0, TYPE_FLOAT64 = 1, TYPE_INT32 = 2, TYPE_INT64 = 3, TYPE_UINT8 = 4 };
 

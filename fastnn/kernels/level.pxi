@@ -5,7 +5,7 @@ from libc.string cimport memmove, memset
 
 from fastnn.kernels.instruction cimport (
     KERNEL_BAD_INDEX, KERNEL_BAD_LABEL, KERNEL_OK, MAX_DIMS, TYPE_FLOAT32, TYPE_FLOAT64, TYPE_INT32, TYPE_INT64,
-    TYPE_UINT8, FORM_WORDS, Coming, Instruction, Kernel, Operand, item_size,
+    TYPE_UINT8, FORM_WORDS, KEPT_OPERAND, Coming, Instruction, Kernel, Operand, item_size,
 )
 
 include "vector.pxi"
@@ -27,6 +27,7 @@ include "bfloat16.pxi"
 include "tile.pxi"
 include "turned.pxi"
 include "product.pxi"
+include "kept.pxi"
 include "blocking.pxi"
 include "small.pxi"
 include "record.pxi"
@@ -47,6 +48,8 @@ KERNELS = {
     "fill": <size_t> <void *> fill,
     "gather": <size_t> <void *> gather_rows,
     "max_gradient": <size_t> <void *> max_gradient,
+    "pack": <size_t> <void *> pack,
+    "pack_bfloat16": <size_t> <void *> pack_bfloat16,
     "peak": <size_t> <void *> peak,
     "permute": <size_t> <void *> permute,
     "pointwise_loss": <size_t> <void *> pointwise_loss,

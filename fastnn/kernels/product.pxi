@@ -13,6 +13,9 @@ cdef struct Product:
     int64_t m, n, k
     Matrix a, b
     Matrix start           # what the first chain starts from (a bias has rows that coincide); absent: from zero
+    const real *kept       # all of b as slivers, which outlive the run: see kept.pxi; NULL: there is no such copy
+    int64_t slivers        # how many those are for a chain, ...
+    int64_t first          # ... and which of them holds the product's first column
     bint rounded           # a and b, to bfloat16
     bint add               # c += factor * (a b): start is absent, and k is one chain at most
     real factor
@@ -84,6 +87,7 @@ cdef inline void read_factors(const Instruction *instruction, bint turned_a, bin
     if turned_b:
         p.b = transposed(p.b)
     p.start.data = p.aux.data = NULL
+    p.kept, p.first = NULL, 0
     p.rounded = p.add = False
     p.factor = 1
     p.epilogue = NO_EPILOGUE
@@ -101,6 +105,8 @@ cdef inline void read_product(const Instruction *instruction, Product *p) noexce
         p.start.data = <real *> bias.data
         p.start.row = 0
         p.start.column = bias.stride[0]
+    if instruction.n_operands > KEPT_OPERAND and instruction.operand[KEPT_OPERAND].data != NULL:
+        keep(p, <const real *> instruction.operand[KEPT_OPERAND].data)
     p.epilogue = <int> instruction.integer[3]
     p.code = <int> instruction.integer[4]
     p.numbers = &instruction.number[0]
@@ -186,6 +192,7 @@ cdef inline void narrow(Product *p, int64_t i, int64_t rows, int64_t j, int64_t 
     p.n = columns
     p.a = from_element(p.a, i, 0)
     p.b = from_element(p.b, 0, j)
+    p.first += j // NR  # columns of a kept b are cut nowhere else
     p.start = from_element(p.start, i, j)
     p.sum = from_element(p.sum, i, j)
     p.c = from_element(p.c, i, j)
@@ -227,8 +234,9 @@ cdef int run_product(const Instruction *instruction, Product *p, int thread, int
     if thread == 0 and is_coming(instruction.coming):
         p.coming = instruction.coming
     p.block = block_of_each(n_threads)
-    if better_exchanged(p):
+    if (p.kept == NULL or p.n < NR) and better_exchanged(p):
         exchange_sides(p)
+        p.kept = NULL
     p.reals_of_b = p.k * p.n
     if n_threads > 1:
         take_part(p, thread, n_threads)

@@ -10,14 +10,17 @@ cdef class CompiledRunner:
         The number of each block that is bound anew for each run, by its name.
     refused
         Makes the exception for a status that is not KERNEL_OK and the number of steps finished before it.
+    kept
+        Copies of weights that its products can use; None: there are none.
     """
 
     cdef readonly list idle
+    cdef readonly KeptFactors kept
     cdef tuple names, numbers
     cdef object refused
 
-    def __init__(self, dict bound, refused):
-        self.names, self.numbers, self.refused = tuple(bound), tuple(bound.values()), refused
+    def __init__(self, dict bound, refused, KeptFactors kept=None):
+        self.names, self.numbers, self.refused, self.kept = tuple(bound), tuple(bound.values()), refused, kept
         self.idle = []
 
     def make_executor(self) -> Executor:
@@ -55,6 +58,8 @@ cdef class CompiledRunner:
         try:
             for i in range(len(self.names)):
                 machine.bind(self.numbers[i], arrays[self.names[i]])
+            if self.kept is not None:
+                self.kept.lend(machine, table.shape[0])
             status = machine.run(table, done, times)
         finally:
             self.idle.append(machine)

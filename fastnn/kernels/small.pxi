@@ -31,6 +31,7 @@ cdef inline void lay_out(SmallProduct *small, int part, int rows, int64_t bands,
     t.k = p.k
     t.a, t.a_row, t.a_step = p.a.data + i * p.a.row, p.a.row, p.a.column
     t.b, t.b_step = p.b.data, p.b.row if p.b.column == 1 else p.n
+    t.b_apart = NR
     t.start, t.start_row = NULL, p.start.row
     if p.start.data != NULL:
         t.start = p.start.data + i * p.start.row

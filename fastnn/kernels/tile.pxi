@@ -9,8 +9,9 @@ cdef struct Tile:
     # One tile, or several in a line: along a row of tiles or down a column.
     const real *a          # element (row, step) lies at a + row * a_row + step * a_step
     int64_t a_row, a_step
-    const real *b          # element (step, column) lies at b + step * b_step + column
+    const real *b          # element (step, column) lies at b + step * b_step + column ...
     int64_t b_step
+    int64_t b_apart        # ... of the first NR columns, and those of the next NR so far from there
     int64_t k
     const real *start      # what the chain starts from, rows start_row apart; NULL: from zero
     int64_t start_row
@@ -40,7 +41,7 @@ cdef inline void tile(int rows, int vectors, bint masked, bint pairs, const Tile
     cdef vf b[TILE_VECTORS]
     cdef vf x, factor
     cdef int r, v, g, whole = vectors - masked, last = vectors - 1
-    cdef int64_t number, left, c_row, lanes = t.lanes, a_step = t.a_step, b_step = t.b_step
+    cdef int64_t number, left, c_row, lanes = t.lanes, a_step = t.a_step, b_step = t.b_step, b_apart = t.b_apart
     cdef const char *at[ROW_TRIPLES]
     cdef int64_t half = t.a_row * <int64_t> sizeof(real) // 2
     cdef const real *ar
@@ -75,9 +76,9 @@ cdef inline void tile(int rows, int vectors, bint masked, bint pairs, const Tile
         while left > 0:
             left -= 1
             for v in range(whole):
-                b[v] = vload(bt + v * VL)
+                b[v] = vload(bt + v // NV * b_apart + v % NV * VL)
             if masked:
-                b[last] = vload_part(bt + last * VL, lanes)
+                b[last] = vload_part(bt + last // NV * b_apart + last % NV * VL, lanes)
             for r in range(rows):
                 ar = <const real *> (at[r // 3] + 2 * (r % 3) * half)
                 x = vsplat_pair(ar) if pairs else vsplat(ar[0])

@@ -71,6 +71,7 @@
 #define LOADING_COLUMNS (4 * NR)                 /* from so many columns on they begin at its cache lines, ... */
 #define NEAR_L3_LOADING_COLUMNS (8 * NR)         /* ... or from so many; ... */
 #define STORING_STEPS 32                         /* ... and up to so many steps, storing c */
+#define KEPT_ROWS 3                              /* below AVX-512, so many rows read a kept copy of b from memory */
 #define SHARING_ROWS 10                         /* rows of a that may share a set of the first-level cache, of 12 lines */
 #define PACKING_ROWS (8 * MR)                   /* b is packed where this many rows use a block ... */
 #define PACKING_REALS (65536 / (REAL_BITS / 8)) /* ... of more than this */

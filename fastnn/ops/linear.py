@@ -18,7 +18,7 @@ import numpy as np
 from fastnn import kernels
 from fastnn.graph.tensor import Node, Symbol, Tensor, apply
 from fastnn.ops._dispatch import Array, Operand, as_array, dispatch, expect_floats, product
-from fastnn.program import OPERATIONS, Attributes, Kernel, Operation, Shape, Spec, at_maximum, cast, register
+from fastnn.program import OPERATIONS, Attributes, Kernel, Operation, Packing, Shape, Spec, at_maximum, cast, register
 
 NO_EPILOGUE, FORWARD, SLOPE = 0, 1, 2  # as in kernels/product.pxi
 KINDS = {"forward": FORWARD, "slope": SLOPE}
@@ -214,7 +214,14 @@ register(
         infer=_infer,
         reference=_reference,
         gradient=_gradient,
-        kernel=Kernel("product", _integers, _numbers, _scratch(kernels.product_scratch), n_outputs=2),
+        kernel=Kernel(
+            "product",
+            _integers,
+            _numbers,
+            _scratch(kernels.product_scratch),
+            n_outputs=2,
+            packing=Packing("pack", kernels.kept_size, patience=15),  # it takes as long as some runs of few rows
+        ),
         flops=_flops,
         takes_epilogue=True,
         with_update=_with_update,
@@ -250,7 +257,14 @@ register(
         name="matmul_bfloat16",
         infer=_infer_bfloat16,
         reference=_reference_bfloat16,
-        kernel=Kernel("product_bfloat16", _integers, _numbers, _scratch(kernels.rounded_scratch), n_outputs=2),
+        kernel=Kernel(
+            "product_bfloat16",
+            _integers,
+            _numbers,
+            _scratch(kernels.rounded_scratch),
+            n_outputs=2,
+            packing=Packing("pack_bfloat16", kernels.kept_rounded_size, patience=0),  # each run would do the same
+        ),
         with_update=lambda inputs, attributes: None,
         eager=None,
     )
