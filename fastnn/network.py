@@ -276,8 +276,8 @@ class Network:
     def predict(self, x: Any, *, dtype: str | None = None) -> Any:
         """What the last layer gives.
 
-        While nobody changes the weights, copies of large ones (more than 1 MB) are kept as products read them, from
-        the sixteenth prediction on.
+        While nobody changes the weights, copies of large ones (more than 1 MB; with bfloat16 of all) are kept as
+        products read them, once there have been some predictions.
 
         Parameters
         ----------

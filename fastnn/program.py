@@ -66,7 +66,7 @@ class Packing(NamedTuple):
 
     name: str
     size: Callable[[int, int, str], int]  # numbers in the copy of a k x n factor of a dtype; 0: it would not pay
-    patience: int  # runs without a change of the factor before making it pays
+    patience: float  # after so many times its work has gone into runs without a change of the factor, making it pays
 
 
 class Kernel(NamedTuple):

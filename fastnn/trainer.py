@@ -83,7 +83,8 @@ class Trainer:
         weights = state.pop("weights")
         self.__dict__.update(state)
         block = self.network.block
-        block.backend.write(block.memory, 0, weights)
+        with block.changes:
+            block.backend.write(block.memory, 0, weights)
 
     def __repr__(self) -> str:
         losses = ", ".join(map(repr, self.losses))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import subprocess
+import sys
 import threading
 from typing import Any
 
@@ -22,7 +24,7 @@ from fastnn.ops.linear import rounded_to_bfloat16
 pytestmark = pytest.mark.kernel
 
 Array = NDArray[Any]
-PATIENCE = 15  # predictions of unchanged float32 weights before copies are made
+PATIENCE = 150  # predictions of unchanged weights that are more than enough for copies to be made
 INPUTS, WIDE = 700, 520  # a layer whose weight the second-level cache does not hold
 
 
@@ -64,13 +66,23 @@ def network(backend: str = "native", seed: int = 0) -> fnn.Sequential:
 def copies(net: fnn.Network, dtype: str | None = None) -> int:
     """How many weights a network keeps packed just now."""
     predictor = net._predictor() if dtype is None else net._rounding_predictor(dtype)
-    return len(predictor.runner.kept.copies)
+    return len(predictor.runner.kept.copies or [])
+
+
+def predictions_before_copies(net: fnn.Network, x: Array, dtype: str | None = None) -> int:
+    """How often it predicts until they come; a network that has none yet."""
+    assert copies(net, dtype) == 0
+    for number in range(PATIENCE):
+        net.predict(x, dtype=dtype)
+        if copies(net, dtype):
+            return number
+    raise AssertionError("there are no copies yet")
 
 
 def settle(net: fnn.Network, x: Array, dtype: str | None = None) -> Array:
     """The prediction, once copies are in use; all before it were the same."""
     first = net.predict(x, dtype=dtype)
-    for _ in range(PATIENCE + 1):
+    for _ in range(PATIENCE):
         np.testing.assert_array_equal(net.predict(x, dtype=dtype), first)
     assert copies(net, dtype) >= 2, "of the two large weights, or none is tested here"
     return first
@@ -87,6 +99,7 @@ def test_predictions_follow_the_weights(rows: int, dtype: str | None) -> None:
     net, other, x = network(), network(seed=1), numbers(rows, INPUTS)
     targets = numbers(rows, 5, seed=3)
     trainer = fnn.Trainer(net, "mse", "sgd")
+    state = trainer.__getstate__()
     hidden = fnn.Network(net.inputs, net.wire(net.layers[2].name))
 
     def train_a_part() -> None:
@@ -99,6 +112,7 @@ def test_predictions_follow_the_weights(rows: int, dtype: str | None) -> None:
         lambda: trainer.step(x, targets),
         lambda: net.fit(x, targets, loss="mse", optimizer="adam", epochs=1, verbose=0),
         train_a_part,
+        lambda: trainer.__setstate__(state),
     ]
     seen = [settle(net, x, dtype)]
     for change in changes:
@@ -121,17 +135,44 @@ def test_copies_are_made_only_of_weights_that_stay() -> None:
     net, x, targets = network(), numbers(2, INPUTS), numbers(2, 5)
     trainer = fnn.Trainer(net, "mse", "sgd")
     for _ in range(4):
-        for _ in range(PATIENCE):
+        for _ in range(5):
             net.predict(x)
         trainer.step(x, targets)
     assert copies(net) == 0
     settle(net, x)
 
 
-def test_rounded_weights_are_kept_at_once_and_whatever_their_size() -> None:
+def test_copies_are_given_back_when_weights_change_too_often() -> None:
+    net, x, targets = network(), numbers(2, INPUTS), numbers(2, 5)
+    trainer = fnn.Trainer(net, "mse", "sgd")
+    settle(net, x)
+    trainer.step(x, targets)
+    net.predict(x)
+    assert copies(net) == 2, "which the next ones will replace, if there will be any"
+    trainer.step(x, targets)
+    np.testing.assert_array_equal(net.predict(x), fresh(net, x))
+    assert copies(net) == 0
+
+
+def test_rounded_weights_are_kept_sooner_and_whatever_their_size() -> None:
     net, x = network(), numbers(2, INPUTS)
-    net.predict(x, dtype="bfloat16")
-    assert copies(net, "bfloat16") == 3
+    assert 0 < predictions_before_copies(net, x, "bfloat16") < predictions_before_copies(net, x)
+    assert (copies(net), copies(net, "bfloat16")) == (2, 3)
+
+
+def test_the_more_rows_the_sooner() -> None:
+    few, many = network(), network()
+    wide = numbers(200, INPUTS)
+    assert 0 < predictions_before_copies(many, wide) < predictions_before_copies(few, wide[:1])
+
+
+@pytest.mark.parametrize("rows", [1, 3, 4, 40])
+def test_rounded_copies_are_read_whatever_their_size(rows: int) -> None:
+    net, x = fnn.Sequential([fnn.Dense(1100), fnn.Dense(1100)], input_shape=1100), numbers(rows, 1100)
+    settle(net, x, "bfloat16")
+    for kept in net._rounding_predictor("bfloat16").runner.kept.copies:
+        kept[...] = 0
+    assert not net.predict(x, dtype="bfloat16").any()
 
 
 @pytest.mark.parametrize("dtype", [None, "bfloat16"])
@@ -208,6 +249,49 @@ def test_threads_that_predict_while_another_changes_the_weights() -> None:
         reader.join()
     for dtype in (None, "bfloat16"):
         np.testing.assert_array_equal(settle(net, x, dtype), fresh(net, x, dtype))
+
+
+FORKED = """
+import copy, os, signal
+import numpy as np
+import fastnn as fnn
+
+net = fnn.Sequential([fnn.Dense(700, "relu"), fnn.Dense(700, "tanh"), fnn.Dense(5)], input_shape=700, seed=0)
+rng = np.random.default_rng(0)
+x, y = rng.normal(size=(2000, 700)).astype("float32"), rng.normal(size=(2000, 5)).astype("float32")
+trainer, pid = fnn.Trainer(net, "mse", "sgd"), os.getpid()
+
+def handler(*_):
+    if os.getpid() == pid and os.fork() == 0:
+        net.get_weights()
+        for _ in range(60):
+            net.predict(x[:3])
+            net.predict(x[:3], dtype="bfloat16")
+
+trainer.step(x, y)
+signal.signal(signal.SIGALRM, handler)
+signal.setitimer(signal.ITIMER_REAL, 0.01, 0.03)
+while os.getpid() == pid and trainer.steps < 12:
+    trainer.step(x, y)
+signal.setitimer(signal.ITIMER_REAL, 0)
+fine = all(np.array_equal(net.predict(x[:3], dtype=dtype), copy.deepcopy(net).predict(x[:3], dtype=dtype))
+           for dtype in (None, "bfloat16"))
+if os.getpid() != pid:
+    os._exit(0 if fine else 1)
+found = []
+try:
+    while True:
+        found.append(os.waitstatus_to_exitcode(os.wait()[1]))
+except ChildProcessError:
+    pass
+print(fine, len(found) > 0, not any(found))
+"""
+
+
+def test_a_child_that_was_forked_in_the_midst_of_a_step() -> None:
+    """It predicts there, in the signal's handler, and what is kept then must not outlive the step's commit."""
+    done = subprocess.run([sys.executable, "-c", FORKED], capture_output=True, text=True, timeout=120)
+    assert done.stdout == "True True True\n", done.stdout + done.stderr
 
 
 def test_predictions_go_on_where_memory_does_not_suffice(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,6 @@ from fastnn.kernels import executor
 from fastnn.program import FAR_SPEED, TYPE_CODES, Buffer, Extent, Instruction, Program, at_maximum, status_message
 
 RUN_BLOCK = "run"
-WEIGHTS = "parameters"  # the block
 
 
 class NativeBackend:
@@ -89,30 +88,30 @@ class NativeRunner(executor.CompiledRunner):
         """Packed copies of the weights by which products multiply, where they make these faster."""
         if self.program.commit < len(self.program.instructions):
             return None  # it changes weights or state itself
-        factors: list[tuple[int, NDArray[Any], int, int, float]] = []
-        patience = 0
+        factors: list[executor.KeptFactor] = []
+        patience = 0.0
         for number, instruction in enumerate(self.program.instructions):
-            packing = instruction.operation.kernel.packing if instruction.operation.kernel else None
-            factor = self._factor(instruction) if packing else None
-            if packing is None or factor is None:
+            kernel = instruction.operation.kernel
+            if kernel is None or kernel.packing is None:
                 continue
+            weight = instruction.inputs[1]
+            if weight is None or weight.block != "parameters":
+                continue
+            factor = self._factor(weight, bool(instruction.attributes.get("transpose_b")))
             k, n = factor.shape
-            if size := packing.size(k, n, self._dtype):
-                pack = kernels.address(packing.name, self._dtype)
-                factors.append((number, factor, size, pack, 2 * factor.nbytes / FAR_SPEED))
-                patience = max(patience, packing.patience)
+            if size := kernel.packing.size(k, n, self._dtype):
+                pack, work = kernels.address(kernel.packing.name, self._dtype), 2 * factor.nbytes / FAR_SPEED
+                factors.append(executor.KeptFactor(product=number, weight=factor, size=size, kernel=pack, work=work))
+                patience = max(patience, kernel.packing.patience)
         allocate = functools.partial(aligned_zeros, dtype=self._dtype)
         return executor.KeptFactors(changes, factors, patience, allocate) if factors else None
 
-    def _factor(self, product: Instruction) -> NDArray[Any] | None:
-        """The weight by which a product multiplies, k x n, if it is one."""
-        weight, attributes = product.inputs[1], product.attributes
-        if weight is None or weight.block != WEIGHTS or attributes.get("transpose_a"):
-            return None
+    def _factor(self, weight: Buffer, turned: bool) -> NDArray[Any]:
+        """A weight as the matrix by which a product multiplies, k x n."""
         start = weight.offset // np.dtype(self._dtype).itemsize
-        flat = self._lasting[WEIGHTS][start : start + weight.spec.size]
-        factor = flat.reshape(at_maximum(weight.spec.shape))
-        return factor.T if attributes.get("transpose_b") else factor
+        flat = self._lasting["parameters"][start : start + weight.spec.size]
+        rows = flat.reshape(-1, at_maximum(weight.spec.shape)[-1])
+        return rows.T if turned else rows
 
     def _describe(self, instruction: Instruction) -> tuple[Any, ...]:
         operation, attributes = instruction.operation, instruction.attributes

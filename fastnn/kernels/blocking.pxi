@@ -301,8 +301,8 @@ cdef void one_chain(const Product *p, Tile *t, int64_t step, int64_t steps, bint
 
 
 cdef void one_block(const Product *p, real *slivers, real *copy) noexcept nogil:
-    """All chains of some columns. `slivers` is where b is packed, `copy` where bands of a are copied to; NULL: they
-    are read where they lie."""
+    """All chains of some columns. `slivers` is where b is packed, unless it is kept so, `copy` where bands of a are
+    copied to; NULL: they are read where they lie."""
     cdef Tile t
     cdef int64_t step = 0, steps
     cdef bint packed = slivers != NULL or p.kept != NULL

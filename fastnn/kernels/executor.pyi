@@ -68,13 +68,16 @@ class Executor:
     def pace(self) -> tuple[float, float]: ...
     def run(self, table: Any, done: Any, times: Any = ...) -> int: ...
 
+class KeptFactor:
+    def __init__(self, *, product: int, weight: NDArray[Any], size: int, kernel: int, work: float) -> None: ...
+
 class KeptFactors:
-    copies: list[NDArray[Any]]
+    copies: list[NDArray[Any]] | None
     def __init__(
         self,
         changes: Changes,
-        factors: list[tuple[int, NDArray[Any], int, int, float]],
-        patience: int,
+        factors: list[KeptFactor],
+        patience: float,
         allocate: Callable[[int], NDArray[Any]],
     ) -> None: ...
 

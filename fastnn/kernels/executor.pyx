@@ -4,7 +4,8 @@ The kernels themselves live in the level modules and arrive here as addresses. E
 happens before and after a run; inside, no interpreter, and in a step no allocation and no lock.
 """
 
-from libc.stdint cimport INT64_MAX, int64_t, uintptr_t
+from libc.math cimport INFINITY
+from libc.stdint cimport int64_t, uintptr_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 from cpython.pythread cimport PyThread_get_thread_ident
@@ -191,7 +192,7 @@ cdef class Executor:
     cdef list blocks, bound, scratch_sizes, bound_places
     cdef int64_t most_scratch  # of an instruction, for one thread
     cdef object scratch
-    cdef bint has_copies       # products read packed copies of weights: see keeping.pxi
+    cdef list copies           # packed weights, which products read; None: there are none. See keeping.pxi
     cdef readonly int limit    # threads that the last run might use: runs at the same time divide them
 
     def __cinit__(self):

@@ -2,6 +2,33 @@
 # somebody has changed a weight.
 
 
+cdef class KeptFactor:
+    """The weight by which an instruction multiplies, and what is needed to copy it.
+
+    Parameters
+    ----------
+    product
+        The instruction's number.
+    weight
+        An array of two axes.
+    size
+        Numbers in the copy.
+    kernel
+        The address of the kernel that makes it.
+    work
+        Nanoseconds that this takes on one thread, roughly.
+    """
+
+    cdef int product
+    cdef object weight
+    cdef int64_t size
+    cdef size_t kernel
+    cdef double work
+
+    def __init__(self, *, int product, weight, int64_t size, size_t kernel, double work):
+        self.product, self.weight, self.size, self.kernel, self.work = product, weight, size, kernel, work
+
+
 cdef class KeptFactors:
     """The packed second factors of a Program's products.
 
@@ -10,64 +37,73 @@ cdef class KeptFactors:
     changes
         Counts the changes of the weights.
     factors
-        One tuple for each product: (number of the instruction, the weight as an array of two axes, numbers in its copy,
-        address of the kernel that makes it, nanoseconds that this takes on one thread, roughly).
+        A `KeptFactor` for each product.
     patience
-        Runs without a change before copies are made: making them takes as long as some runs do.
+        Copies are made after so many times their work has gone into runs without a change: what they cost those who
+        change weights all the time is small beside that.
     allocate
         Makes an array of so many numbers that starts at a cache line.
     """
 
     cdef Changes changes
     cdef list factors
-    cdef readonly list copies  # of each factor; empty: not made yet
+    cdef readonly list copies  # of each factor; None: there are none
     cdef object allocate
-    cdef int64_t turn          # of `changes` at which they were made; -1: they are not what the weights are
-    cdef int64_t seen, runs    # the turn at the last run, and the runs since it began
-    cdef int64_t patience
-    cdef bint under_way        # somebody is making them
+    cdef int64_t version       # of the weights, by `changes`, that the copies show; -1: of none
+    cdef int64_t seen          # the version at the last run ...
+    cdef double spent          # ... and what runs with it have taken, in nanoseconds on one thread, roughly
+    cdef double wait           # so much, before copies are made
+    cdef int maker             # the generation in which a thread is making copies; 0: nobody is
 
-    def __init__(self, Changes changes not None, list factors, int64_t patience, allocate):
-        self.changes, self.factors, self.patience, self.allocate = changes, factors, patience, allocate
-        self.copies, self.turn, self.seen = [], -1, -1
+    def __init__(self, Changes changes not None, list factors, double patience, allocate):
+        cdef KeptFactor factor
+        self.changes, self.factors, self.allocate = changes, factors, allocate
+        self.version = self.seen = -1
+        for factor in factors:
+            self.wait += patience * factor.work
 
-    cdef int lend(self, Executor machine, int64_t n_runs) except -1:
+    cdef int lend(self, Executor machine) except -1:
         """Lets a machine's products use the copies in the runs that begin now, or has them read the weights."""
-        cdef bint there = self.are_there(n_runs)
+        cdef list copies = self.copies if self.are_there() else None
         cdef Instruction *product
-        if there != machine.has_copies:
-            for factor, copy in zip(self.factors, self.copies):
-                product = &machine.plan.instructions[<int> factor[0]]
-                product.n_operands = KEPT_OPERAND + 1
-                product.operand[KEPT_OPERAND].data = cnp.PyArray_BYTES(copy) if there else NULL
-            machine.has_copies = there
+        cdef Py_ssize_t i
+        if copies is machine.copies:
+            return 0
+        for i in range(len(self.factors)):
+            product = &machine.plan.instructions[(<KeptFactor> self.factors[i]).product]
+            product.n_operands = KEPT_OPERAND + 1
+            product.operand[KEPT_OPERAND].data = NULL if copies is None else cnp.PyArray_BYTES(copies[i])
+        machine.copies = copies  # which live for as long as it reads them
         return 0
 
-    cdef bint are_there(self, int64_t n_runs) except -1:
-        """Whether the copies are what the weights are. They are made if that is likely to pay."""
+    cdef bint are_there(self) except -1:
+        """Whether there are copies of the weights as they are; they are made if that is likely to pay."""
         cdef Changes changes = self.changes
-        if changes.depth:  # somebody changes weights right now, or a signal's handler runs in the midst of it
+        changes.forget_parent()
+        if changes.depth:  # a thread is changing weights: another one, or this one, if a signal has interrupted it
             return False
-        if changes.turn != self.seen:
-            self.seen, self.runs = changes.turn, 0
-        self.runs += n_runs
-        if self.turn != changes.turn and self.runs > self.patience and not self.under_way:
+        if changes.version != self.seen:
+            if self.spent < self.wait and self.maker != generation:
+                self.copies = None  # weights do not stay for long enough any more
+            self.seen, self.spent = changes.version, 0
+        if self.version != changes.version and self.spent >= self.wait and self.maker != generation:
             self.make()
-        return self.turn == changes.turn
+        return self.version == changes.version
 
     cdef int make(self) except -1:
-        """Makes all copies. A change that begins meanwhile is another turn, for which they do not count."""
-        cdef int64_t turn = self.changes.turn
-        self.under_way = True
+        """Makes all copies. A change that begins meanwhile makes another version, which they do not show."""
+        cdef int64_t version = self.changes.version
+        cdef KeptFactor factor
+        self.maker = generation
         try:
-            self.turn = -1
-            if not self.copies:
-                self.copies = [self.allocate(size) for _, _, size, _, _ in self.factors]
-            for (_, weight, _, kernel, work), copy in zip(self.factors, self.copies):
-                call(kernel, (copy, weight), 1, work=work)
-            self.turn = turn
+            self.version = -1
+            if self.copies is None:
+                self.copies = [self.allocate((<KeptFactor> each).size) for each in self.factors]
+            for factor, copy in zip(self.factors, self.copies):
+                call(factor.kernel, (copy, factor.weight), 1, work=factor.work)
+            self.version = version
         except MemoryError:
-            self.patience = INT64_MAX  # it goes without them
+            self.wait = INFINITY  # it goes without them
         finally:
-            self.under_way = False
+            self.maker = 0
         return 0

@@ -62,7 +62,8 @@ cdef class Changes:
     cdef int owner             # the generation of which the rest is true
     cdef int depth             # `with` blocks that the thread is in
     cdef unsigned long thread
-    cdef int64_t turn          # counts changes
+    cdef int64_t turn          # counts changes, ...
+    cdef int64_t version       # ... and this their beginnings and ends
     cdef list waiting          # threads that want to change something
     cdef list readers          # threads that read
 
@@ -86,10 +87,12 @@ cdef class Changes:
         self.thread = thread
         self.depth += 1
         self.turn += 1
+        self.version += 1
         return 0
 
     cdef void leave(self) noexcept:
         self.depth = max(0, self.depth - 1)
+        self.version += 1
 
     cdef bint is_changed_by(self, unsigned long thread):
         return self.depth and self.thread == thread

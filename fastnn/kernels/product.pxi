@@ -94,7 +94,7 @@ cdef inline void read_factors(const Instruction *instruction, bint turned_a, bin
     p.coming = NULL
 
 
-cdef inline void read_product(const Instruction *instruction, Product *p) noexcept nogil:
+cdef inline void read_product(const Instruction *instruction, bint rounded, Product *p) noexcept nogil:
     cdef const Operand *bias = &instruction.operand[4]
     read_factors(instruction, instruction.integer[0], instruction.integer[1], p)
     if instruction.n_operands > 5:
@@ -105,6 +105,7 @@ cdef inline void read_product(const Instruction *instruction, Product *p) noexce
         p.start.data = <real *> bias.data
         p.start.row = 0
         p.start.column = bias.stride[0]
+    p.rounded = rounded
     if instruction.n_operands > KEPT_OPERAND and instruction.operand[KEPT_OPERAND].data != NULL:
         keep(p, <const real *> instruction.operand[KEPT_OPERAND].data)
     p.epilogue = <int> instruction.integer[3]
@@ -140,6 +141,7 @@ cdef inline void exchange_sides(Product *p) noexcept nogil:
     p.c = transposed(p.c)
     p.aux = transposed(p.aux)
     p.m, p.n = p.n, p.m
+    p.kept = NULL
 
 
 cdef inline double estimate(double m, int64_t n, double k, bint turn_b, bint turn_c) noexcept nogil:
@@ -205,15 +207,14 @@ cdef inline void narrow(Product *p, int64_t i, int64_t rows, int64_t j, int64_t 
 cdef int product(const Instruction *instruction, int thread, int n_threads) noexcept nogil:
     """Operands c, z, a, b, bias, aux; integers transpose_a, transpose_b, accumulate, epilogue, code."""
     cdef Product p
-    read_product(instruction, &p)
+    read_product(instruction, False, &p)
     return run_product(instruction, &p, thread, n_threads)
 
 
 cdef int product_bfloat16(const Instruction *instruction, int thread, int n_threads) noexcept nogil:
     """The same with both factors rounded to bfloat16; sums, bias and epilogue stay as they are."""
     cdef Product p
-    read_product(instruction, &p)
-    p.rounded = True
+    read_product(instruction, True, &p)
     return run_product(instruction, &p, thread, n_threads)
 
 
@@ -236,7 +237,6 @@ cdef int run_product(const Instruction *instruction, Product *p, int thread, int
     p.block = block_of_each(n_threads)
     if (p.kept == NULL or p.n < NR) and better_exchanged(p):
         exchange_sides(p)
-        p.kept = NULL
     p.reals_of_b = p.k * p.n
     if n_threads > 1:
         take_part(p, thread, n_threads)

@@ -56,11 +56,13 @@ cdef class CompiledRunner:
             done = np.zeros(1, np.int64)
         before = (<int64_t *> cnp.PyArray_DATA(done))[0]
         try:
+            if self.kept is not None:
+                self.kept.lend(machine)
             for i in range(len(self.names)):
                 machine.bind(self.numbers[i], arrays[self.names[i]])
-            if self.kept is not None:
-                self.kept.lend(machine, table.shape[0])
             status = machine.run(table, done, times)
+            if self.kept is not None:
+                self.kept.spent += table.shape[0] * machine.plan.work
         finally:
             self.idle.append(machine)
         if status != KERNEL_OK:

@@ -138,7 +138,7 @@ cdef int small_update(const Instruction *instruction, int thread, int n_threads)
 
 cdef Kernel prepare_product(Instruction *instruction, int n_threads) noexcept nogil:
     cdef SmallProduct *small = <SmallProduct *> instruction.form
-    read_product(instruction, &small.p)
+    read_product(instruction, False, &small.p)
     return <Kernel> small_product if n_threads == 1 and make_small(small) else NULL
 
 

@@ -220,7 +220,7 @@ register(
             _numbers,
             _scratch(kernels.product_scratch),
             n_outputs=2,
-            packing=Packing("pack", kernels.kept_size, patience=15),  # it takes as long as some runs of few rows
+            packing=Packing("pack", kernels.kept_size, patience=16.0),
         ),
         flops=_flops,
         takes_epilogue=True,
@@ -263,7 +263,7 @@ register(
             _numbers,
             _scratch(kernels.rounded_scratch),
             n_outputs=2,
-            packing=Packing("pack_bfloat16", kernels.kept_rounded_size, patience=0),  # each run would do the same
+            packing=Packing("pack_bfloat16", kernels.kept_rounded_size, patience=1.0),  # else each run packs
         ),
         with_update=lambda inputs, attributes: None,
         eager=None,
