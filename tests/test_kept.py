@@ -63,10 +63,15 @@ def network(backend: str = "native", seed: int = 0) -> fnn.Sequential:
     )
 
 
+def kept_by(net: fnn.Network, dtype: str | None = None) -> executor.KeptFactors:
+    """What it may keep for predictions of this dtype."""
+    predictor = net._predictor() if dtype is None else net._rounding_predictor(dtype)
+    return predictor.runner.kept
+
+
 def copies(net: fnn.Network, dtype: str | None = None) -> int:
     """How many weights a network keeps packed just now."""
-    predictor = net._predictor() if dtype is None else net._rounding_predictor(dtype)
-    return len(predictor.runner.kept.copies or [])
+    return len(kept_by(net, dtype).copies or [])
 
 
 def predictions_before_copies(net: fnn.Network, x: Array, dtype: str | None = None) -> int:
@@ -170,7 +175,7 @@ def test_the_more_rows_the_sooner() -> None:
 def test_rounded_copies_are_read_whatever_their_size(rows: int) -> None:
     net, x = fnn.Sequential([fnn.Dense(1100), fnn.Dense(1100)], input_shape=1100), numbers(rows, 1100)
     settle(net, x, "bfloat16")
-    for kept in net._rounding_predictor("bfloat16").runner.kept.copies:
+    for kept in kept_by(net, "bfloat16").copies:
         kept[...] = 0
     assert not net.predict(x, dtype="bfloat16").any()
 
@@ -179,8 +184,7 @@ def test_rounded_copies_are_read_whatever_their_size(rows: int) -> None:
 def test_the_copies_are_what_is_read(dtype: str | None) -> None:
     net, x = network(), numbers(2, INPUTS)
     settle(net, x, dtype)
-    predictor = net._predictor() if dtype is None else net._rounding_predictor(dtype)
-    for kept in predictor.runner.kept.copies:
+    for kept in kept_by(net, dtype).copies:
         kept[...] = 0
     np.testing.assert_array_equal(net.predict(x, dtype=dtype), np.zeros((2, 5)))
 
@@ -188,7 +192,7 @@ def test_the_copies_are_what_is_read(dtype: str | None) -> None:
 def test_small_weights_are_not_kept() -> None:
     net = fnn.Sequential([fnn.Dense(30, "relu"), fnn.Dense(5)], input_shape=20)
     net.predict(numbers(2, 20))
-    assert net._predictor().runner.kept is None
+    assert kept_by(net) is None
 
 
 class Tied(fnn.Layer):
