@@ -105,6 +105,8 @@ cdef void buffered_tile(const Product *p, const Tile *tile, int rows, int vector
 cdef inline void any_tile(const Product *p, int rows, int vectors, const Tile *t) noexcept nogil:
     if p.rounded and in_pairs:
         run_pairs(rows, vectors, t)
+    elif vectors == 1 and fits_half(t.lanes):
+        run_halves(rows, t)
     else:
         run_tile(rows, vectors, t)
 
@@ -118,7 +120,7 @@ cdef void run_tiles(const Product *p, Tile *t, int rows, int vectors, int64_t la
     t.tiles = each
     t.a_next = 0
     t.b_apart = sliver_stride(t.k) if packed else <int64_t> NR
-    t.b_next = vectors // NV * t.b_apart  # for tiles that others follow: those are whole
+    t.b_next = vectors // NV * t.b_apart + vectors % NV * VL  # for tiles that others follow: their vectors are whole
     t.start_next = vectors * VL * p.start.column
     t.c_next = vectors * VL * p.sum.column
     while tiles > 0:
@@ -131,6 +133,18 @@ cdef void run_tiles(const Product *p, Tile *t, int rows, int vectors, int64_t la
         if t.start != NULL:
             t.start += each * t.start_next
         tiles -= each
+
+
+cdef inline bint fits_half(int64_t lanes) noexcept nogil:
+    """Whether half a vector, in half the time, does for so many columns."""
+    return halved and lanes <= VL // 2
+
+
+cdef inline int64_t next_columns(int64_t left, int64_t most) noexcept nogil:
+    """How many columns the next tile takes: not more than `most`, and a last half vector is left to its own tile."""
+    if left >= most:
+        return most
+    return left // VL * VL if left > VL and left % VL and fits_half(left % VL) else left
 
 
 cdef inline bint is_direct(const Product *p, const Tile *t) noexcept nogil:
@@ -161,16 +175,18 @@ cdef inline void fetch(const Ahead *ahead, int64_t part, int64_t parts) noexcept
 cdef void one_band(const Product *p, Tile *t, int rows, bint packed, const Ahead *ahead) noexcept nogil:
     """One chain of some rows, at most MR; t is at their first tile."""
     cdef int width = widest(rows)
-    cdef int64_t tiles = p.n // (width * VL), rest = p.n - tiles * (width * VL), vectors, number
+    cdef int64_t tiles = p.n // (width * VL), rest = p.n - tiles * (width * VL), vectors, number, columns
     if ahead != NULL:
         for number in range(tiles):
             fetch(ahead, number, tiles)
             run_tiles(p, t, rows, width, VL, 1, packed)
     elif tiles > 0:
         run_tiles(p, t, rows, width, VL, tiles, packed)
-    if rest > 0:
-        vectors = (rest + VL - 1) // VL
-        run_tiles(p, t, rows, <int> vectors, rest - (vectors - 1) * VL, 1, packed)
+    while rest > 0:
+        columns = next_columns(rest, width * VL)
+        vectors = (columns + VL - 1) // VL
+        run_tiles(p, t, rows, <int> vectors, columns - (vectors - 1) * VL, 1, packed)
+        rest -= columns
 
 
 cdef void bands_by_columns(const Product *p, Tile *t, int rows, int64_t bands, bint packed) noexcept nogil:
@@ -182,16 +198,16 @@ cdef void bands_by_columns(const Product *p, Tile *t, int rows, int64_t bands, b
     t.start_next = rows * t.start_row
     t.c_next = rows * t.c_row
     while j < p.n:
-        columns = min(<int64_t> NR, p.n - j)
+        columns = next_columns(p.n - j, NR)
         t.lanes = (columns - 1) % VL + 1
         if is_coming(p.coming):
             ask(p.coming, rows * bands * columns * t.k)
         any_tile(p, rows, <int> ((columns + VL - 1) // VL), t)
-        t.b += sliver_stride(t.k) if packed else <int64_t> NR
-        t.c += NR
+        t.b += sliver_stride(t.k) if packed and columns == NR else columns
+        t.c += columns
         if t.start != NULL:
-            t.start += NR
-        j += NR
+            t.start += columns
+        j += columns
 
 
 cdef inline int64_t reals_of_band(const Product *p, int64_t rows, int64_t steps, bint copied) noexcept nogil:
@@ -259,6 +275,8 @@ cdef inline void place_a(const Product *p, Tile *t, int64_t i, int64_t rows, int
 cdef inline int64_t most_rows(const Product *p, bint packed, bint copied) noexcept nogil:
     """How many rows a tile has at most."""
     cdef int64_t most = near_mr if packed or sliver_reals(p.n, p.k) <= NEAR_REALS else MR
+    if fits_half(p.n):
+        most = MR  # such short bursts of stores stop nothing, and seven chains of halves are too few
     if p.n <= VL and not copied and p.a.column == 1 and shares_sets(p.a.row):
         most = min(most, <int64_t> SHARING_ROWS)  # with one vector a row, little time hides what a's rows push out
     return most
@@ -358,6 +376,22 @@ cdef void few_rows(const Product *p) noexcept nogil:
         finish(p, 0, p.m)
 
 
+cdef inline void turn_columns(Product *p) noexcept nogil:
+    """Does all vectors of columns of a product that is_turned, and leaves what does not fill one. Rather than leaving any,
+    the last vector begins within the one before it, unless what is read would be overwritten by then.
+    """
+    cdef int64_t whole = p.n // VL * VL, last = p.n - VL
+    cdef Product part = p[0]
+    part.n = whole
+    few_rows(&part)
+    if whole < p.n and p.start.data != p.sum.data and p.aux.data != p.c.data:
+        part = p[0]
+        narrow(&part, 0, p.m, last, VL)
+        few_rows(&part)
+        whole = p.n
+    narrow(p, 0, p.m, whole, p.n - whole)
+
+
 cdef inline void stream_band(const Product *p, Tile *t, int64_t row, int rows, int64_t step) noexcept nogil:
     """Some steps of a chain of a band that begins at `row`."""
     t.a = p.a.data + row * p.a.row + step * p.a.column
@@ -430,10 +464,7 @@ cdef void solve(Product *p, char *scratch) noexcept nogil:
     cdef bint streamed
     straighten(p)
     if is_turned(p):
-        block = p[0]
-        block.n = p.n // VL * VL
-        few_rows(&block)
-        narrow(p, 0, p.m, block.n, p.n - block.n)
+        turn_columns(p)
         if p.n == 0:
             return
     streamed = is_streamed(p)

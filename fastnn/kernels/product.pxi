@@ -147,10 +147,16 @@ cdef inline void exchange_sides(Product *p) noexcept nogil:
 cdef inline double estimate(double m, int64_t n, double k, bint turn_b, bint turn_c) noexcept nogil:
     """What a product costs, in multiply-adds of one vector: its own, and as many as turning b and c takes time for.
 
-    Few rows turn b in registers; for more it is packed, which costs three times as much.
+    Few rows turn b in registers; for more it is packed, which costs three times as much. Half a vector loads as much of
+    a as a whole one, and takes somewhat more than half of its time.
     """
-    cdef double vectors = <double> ((n + VL - 1) // VL), turning = 0.25 if m <= TURNED_ROWS else 0.75
-    return m * k * vectors + (turning * k * n if turn_b and n > 1 else 0.0) + (4.0 * m * n if turn_c and n > 1 else 0.0)
+    cdef double vectors = <double> ((n + VL - 1) // VL), turn_b_for = 0.75, turn_c_for = 4.0
+    if m <= TURNED_ROWS:
+        turn_b_for, turn_c_for = 0.25, 1.0
+    if n % VL and fits_half(n % VL):
+        vectors -= 0.42
+    return m * k * vectors + (turn_b_for * k * n if turn_b and n > 1 else 0.0) + (
+        turn_c_for * m * n if turn_c and n > 1 else 0.0)
 
 
 cdef inline bint better_exchanged(const Product *p) noexcept nogil:

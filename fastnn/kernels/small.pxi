@@ -107,9 +107,9 @@ cdef inline void solve_small(SmallProduct *small) noexcept nogil:
     if small.is_vector:
         solve_vector(p, &small.tile[0])
         return
-    run_tile(small.rows[0], small.vectors, &small.tile[0])
+    any_tile(p, small.rows[0], small.vectors, &small.tile[0])
     if small.tile[1].tiles > 0:
-        run_tile(small.rows[1], small.vectors, &small.tile[1])
+        any_tile(p, small.rows[1], small.vectors, &small.tile[1])
     if p.epilogue != NO_EPILOGUE:
         finish(p, 0, p.m)
 

@@ -2,6 +2,10 @@
 
 
 cdef enum:
+    WHOLE                  # what a tile multiplies: vectors of numbers, ...
+    HALVES                 # ... their lower halves, being one vector wide and VL / 2 columns at most, ...
+    PAIRS                  # ... or vectors of pairs of bfloat16 numbers
+
     FAR = 32               # steps after which it pays to have asked for c beforehand: the processor looks less far
 
 
@@ -24,10 +28,21 @@ cdef struct Tile:
     int64_t a_next, b_next, start_next, c_next
 
 
-cdef inline void tile(int rows, int vectors, bint masked, bint pairs, const Tile *t) noexcept nogil:
-    """One chain of each tile. `rows`, `vectors`, `masked` and `pairs` are literals where this is called: the loops over
-    them unroll and `acc` lives in registers. `masked`: the last vector has less than VL columns. `pairs`: a and b hold
-    pairs of bfloat16 numbers.
+cdef inline vf in_all_lanes(int kind, const real *a) noexcept nogil:
+    return vsplat_pair(a) if kind == PAIRS else vsplat_low(a[0]) if kind == HALVES else vsplat(a[0])
+
+
+cdef inline vf multiply_add(int kind, vf a, vf b, vf c) noexcept nogil:
+    return vpairs(a, b, c) if kind == PAIRS else vfma_low(a, b, c) if kind == HALVES else vfma(a, b, c)
+
+
+cdef inline vf last_of_b(int kind, const real *b, int64_t lanes) noexcept nogil:
+    return vload_low_part(b, lanes) if kind == HALVES else vload_part(b, lanes)
+
+
+cdef inline void tile(int rows, int vectors, bint masked, int kind, const Tile *t) noexcept nogil:
+    """One chain of each tile. `rows`, `vectors`, `masked` and `kind` are literals where this is called: the loops over
+    them unroll and `acc` lives in registers. `masked`: the last vector has less than VL columns.
 
     Three things are there for the compiler. The loop over tiles: GCC turns small arrays into registers only if the
     loops over them are unrolled early, and early it unrolls only loops within loops. A pointer for every three rows,
@@ -78,12 +93,12 @@ cdef inline void tile(int rows, int vectors, bint masked, bint pairs, const Tile
             for v in range(whole):
                 b[v] = vload(bt + v // NV * b_apart + v % NV * VL)
             if masked:
-                b[last] = vload_part(bt + last // NV * b_apart + last % NV * VL, lanes)
+                b[last] = last_of_b(kind, bt + last // NV * b_apart + last % NV * VL, lanes)
             for r in range(rows):
                 ar = <const real *> (at[r // 3] + 2 * (r % 3) * half)
-                x = vsplat_pair(ar) if pairs else vsplat(ar[0])
+                x = in_all_lanes(kind, ar)
                 for v in range(vectors):
-                    acc[r][v] = vpairs(x, b[v], acc[r][v]) if pairs else vfma(x, b[v], acc[r][v])
+                    acc[r][v] = multiply_add(kind, x, b[v], acc[r][v])
             for g in range((rows + 2) // 3):
                 at[g] += a_step * <int64_t> sizeof(real)
             bt += b_step
@@ -108,40 +123,40 @@ cdef inline void tile(int rows, int vectors, bint masked, bint pairs, const Tile
             c += c_row
 
 
-cdef inline void tile_edge(int rows, int vectors, bint pairs, const Tile *t) noexcept nogil:
-    if t.lanes == VL:
-        tile(rows, vectors, False, pairs, t)
+cdef inline void tile_edge(int rows, int vectors, int kind, const Tile *t) noexcept nogil:
+    if kind != HALVES and t.lanes == VL:
+        tile(rows, vectors, False, kind, t)
     else:
-        tile(rows, vectors, True, pairs, t)
+        tile(rows, vectors, True, kind, t)
 
 
-cdef inline void tile_narrow(int rows, int vectors, bint pairs, const Tile *t) noexcept nogil:
+cdef inline void tile_narrow(int rows, int vectors, int kind, const Tile *t) noexcept nogil:
     if vectors == 2:
-        tile_edge(rows, 2, pairs, t)
+        tile_edge(rows, 2, kind, t)
     else:
-        tile_edge(rows, 1, pairs, t)
+        tile_edge(rows, 1, kind, t)
 
 
-cdef inline void tile_wide(int rows, int vectors, bint pairs, const Tile *t) noexcept nogil:
+cdef inline void tile_wide(int rows, int vectors, int kind, const Tile *t) noexcept nogil:
     if vectors == 4:
-        tile_edge(rows, 4, pairs, t)
+        tile_edge(rows, 4, kind, t)
     elif vectors == 3:
-        tile_edge(rows, 3, pairs, t)
+        tile_edge(rows, 3, kind, t)
     else:
-        tile_narrow(rows, vectors, pairs, t)
+        tile_narrow(rows, vectors, kind, t)
 
 
-cdef inline void tile_row(int vectors, bint pairs, const Tile *t) noexcept nogil:
+cdef inline void tile_row(int vectors, int kind, const Tile *t) noexcept nogil:
     if vectors == 8:
-        tile_edge(1, 8, pairs, t)
+        tile_edge(1, 8, kind, t)
     elif vectors == 7:
-        tile_edge(1, 7, pairs, t)
+        tile_edge(1, 7, kind, t)
     elif vectors == 6:
-        tile_edge(1, 6, pairs, t)
+        tile_edge(1, 6, kind, t)
     elif vectors == 5:
-        tile_edge(1, 5, pairs, t)
+        tile_edge(1, 5, kind, t)
     else:
-        tile_wide(1, vectors, pairs, t)
+        tile_wide(1, vectors, kind, t)
 
 
 cdef inline int widest(int64_t rows) noexcept nogil:
@@ -151,41 +166,47 @@ cdef inline int widest(int64_t rows) noexcept nogil:
 
 cdef void run_tile(int rows, int vectors, const Tile *t) noexcept nogil:
     """Calls the tile of that shape: rows from 1 to MR, vectors from 1 to widest(rows)."""
-    choose_tile(rows, vectors, False, t)
+    choose_tile(rows, vectors, WHOLE, t)
+
+
+cdef void run_halves(int rows, const Tile *t) noexcept nogil:
+    """The same for VL / 2 columns at most, where vectors go through in halves."""
+    if LEVEL == 4:
+        choose_tile(rows, 1, HALVES, t)
 
 
 cdef void run_pairs(int rows, int vectors, const Tile *t) noexcept nogil:
     """The same for pairs of bfloat16 numbers."""
     if HAS_PAIRS:
-        choose_tile(rows, vectors, True, t)
+        choose_tile(rows, vectors, PAIRS, t)
 
 
-cdef inline void choose_tile(int rows, int vectors, bint pairs, const Tile *t) noexcept nogil:
+cdef inline void choose_tile(int rows, int vectors, int kind, const Tile *t) noexcept nogil:
     if MR >= 14 and rows == 14:
-        tile_narrow(14, vectors, pairs, t)
+        tile_narrow(14, vectors, kind, t)
     elif MR >= 13 and rows == 13:
-        tile_narrow(13, vectors, pairs, t)
+        tile_narrow(13, vectors, kind, t)
     elif MR >= 12 and rows == 12:
-        tile_narrow(12, vectors, pairs, t)
+        tile_narrow(12, vectors, kind, t)
     elif MR >= 11 and rows == 11:
-        tile_narrow(11, vectors, pairs, t)
+        tile_narrow(11, vectors, kind, t)
     elif MR >= 10 and rows == 10:
-        tile_narrow(10, vectors, pairs, t)
+        tile_narrow(10, vectors, kind, t)
     elif MR >= 9 and rows == 9:
-        tile_narrow(9, vectors, pairs, t)
+        tile_narrow(9, vectors, kind, t)
     elif MR >= 8 and rows == 8:
-        tile_narrow(8, vectors, pairs, t)
+        tile_narrow(8, vectors, kind, t)
     elif MR >= 7 and rows == 7:
-        tile_narrow(7, vectors, pairs, t)
+        tile_narrow(7, vectors, kind, t)
     elif MR >= 6 and rows == 6:
-        tile_narrow(6, vectors, pairs, t)
+        tile_narrow(6, vectors, kind, t)
     elif MR >= 5 and rows == 5:
-        tile_narrow(5, vectors, pairs, t)
+        tile_narrow(5, vectors, kind, t)
     elif MR >= 4 and rows == 4:
-        tile_narrow(4, vectors, pairs, t)
+        tile_narrow(4, vectors, kind, t)
     elif rows == 3:
-        tile_wide(3, vectors, pairs, t)
+        tile_wide(3, vectors, kind, t)
     elif rows == 2:
-        tile_wide(2, vectors, pairs, t)
+        tile_wide(2, vectors, kind, t)
     else:
-        tile_row(vectors, pairs, t)
+        tile_row(vectors, kind, t)

@@ -190,6 +190,28 @@ VINLINE void vstore_part(real *p, vf x, int64_t n) {
 }
 #endif
 
+/* The same on the lower half of the lanes alone, in half a vector's time where vectors go through in halves; what the
+ * others then hold is undefined.                                                                                    */
+#if LEVEL == 4
+#if REAL_IS_DOUBLE
+#define LOW(x) _mm512_castpd512_pd256(x)
+#define FROM_LOW(x) _mm512_castpd256_pd512(x)
+#else
+#define LOW(x) _mm512_castps512_ps256(x)
+#define FROM_LOW(x) _mm512_castps256_ps512(x)
+#endif
+#define V_LOW(name) INTRINSIC(_mm256_, name, V_TYPE)
+VINLINE vf vfma_low(vf a, vf b, vf c) { return FROM_LOW(V_LOW(fmadd)(LOW(a), LOW(b), LOW(c))); }
+VINLINE vf vsplat_low(real x) { return FROM_LOW(V_LOW(set1)(x)); }
+VINLINE vf vload_low_part(const real *p, int64_t n) {
+    return FROM_LOW(V_LOW(maskz_loadu)((__mmask8)((1u << n) - 1), p));
+}
+#else
+#define vfma_low vfma
+#define vsplat_low vsplat
+#define vload_low_part vload_part
+#endif
+
 /* Adding this to a number of small magnitude rounds it to a whole one; it then stands in the low bits of the sum, with
  * the exponent's bias added.                                                                                        */
 #define ROUNDER ((real)(1.5 * ((int64_t)1 << MANTISSA_BITS) + EXPONENT_BIAS))

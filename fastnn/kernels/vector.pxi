@@ -28,6 +28,9 @@ cdef extern from "vector.h":
     void vstore_part(real *p, vf x, int64_t n) noexcept nogil
     vf vsplat(real x) noexcept nogil
     vf vfma(vf a, vf b, vf c) noexcept nogil
+    vf vfma_low(vf a, vf b, vf c) noexcept nogil
+    vf vsplat_low(real x) noexcept nogil
+    vf vload_low_part(const real *p, int64_t n) noexcept nogil
     vf vsqrt(vf x) noexcept nogil
     vf vabs(vf x) noexcept nogil
     vf vnormal(vf x) noexcept nogil
