@@ -60,6 +60,14 @@ cdef inline bint packs_b(const Product *p) noexcept nogil:
     return p.k * p.n > (large_reals if p.m >= SEVERAL_ROWS else far_reals) and p.m > streamed_rows(p)
 
 
+cdef inline bint shares_lines(const Product *p) noexcept nogil:
+    """Whether tiles of one row, side by side, would read many cache lines twice, since b's rows begin anywhere in one,
+    and not find them in a near cache the second time."""
+    cdef int64_t reals = p.k * p.n
+    return (halved and near_l3 and p.m == 1 and p.b.row % VL != 0 and p.n >= STRADDLING_COLUMNS
+            and STRADDLING_REALS < reals <= far_reals)
+
+
 cdef inline int64_t streamed_rows(const Product *p) noexcept nogil:
     """Up to how many rows read b row after row, rather than in tiles of columns: where it comes from afar, or where the
     second-level cache does not hold it and parts of its rows would have to share sets. Where threads share the cache
@@ -69,6 +77,8 @@ cdef inline int64_t streamed_rows(const Product *p) noexcept nogil:
         return memory_streamed_rows
     if reals > far_reals:
         return sharing_streamed_rows if shares_sets(p.b.row) else most_streamed_rows
+    if shares_lines(p):
+        return 1
     if far_is_shared and p.reals_of_b > far_reals or whole_vectors and reals > L2_REALS and shares_sets(p.b.row):
         return LOADING_ROWS
     return 0
@@ -346,12 +356,12 @@ cdef void one_block(const Product *p, real *slivers, real *copy) noexcept nogil:
 
 cdef inline bint is_turned(const Product *p) noexcept nogil:
     """Whether few rows read a b whose columns are contiguous."""
-    return (p.m <= TURNED_ROWS and p.n >= VL and p.b.row == 1 and p.b.column != 1 and p.kept == NULL and not p.add
+    return (p.m <= TURNED_ROWS and p.n > FEW and p.b.row == 1 and p.b.column != 1 and p.kept == NULL and not p.add
             and not p.rounded)
 
 
 cdef void few_rows(const Product *p) noexcept nogil:
-    """A product of few rows and whole vectors of b's contiguous columns, which are turned on the way."""
+    """A product of few rows and b's contiguous columns, which are turned on the way."""
     cdef real buffer[TURNED_ROWS * TURNED_COLUMNS]
     cdef bint direct = p.sum.column == 1
     cdef int64_t j = 0, columns = p.n if direct else TURNED_COLUMNS
@@ -376,22 +386,6 @@ cdef void few_rows(const Product *p) noexcept nogil:
         finish(p, 0, p.m)
 
 
-cdef inline void turn_columns(Product *p) noexcept nogil:
-    """Does all vectors of columns of a product that is_turned, and leaves what does not fill one. Rather than leaving any,
-    the last vector begins within the one before it, unless what is read would be overwritten by then.
-    """
-    cdef int64_t whole = p.n // VL * VL, last = p.n - VL
-    cdef Product part = p[0]
-    part.n = whole
-    few_rows(&part)
-    if whole < p.n and p.start.data != p.sum.data and p.aux.data != p.c.data:
-        part = p[0]
-        narrow(&part, 0, p.m, last, VL)
-        few_rows(&part)
-        whole = p.n
-    narrow(p, 0, p.m, whole, p.n - whole)
-
-
 cdef inline void stream_band(const Product *p, Tile *t, int64_t row, int rows, int64_t step) noexcept nogil:
     """Some steps of a chain of a band that begins at `row`."""
     t.a = p.a.data + row * p.a.row + step * p.a.column
@@ -408,7 +402,7 @@ cdef void stream_rows(const Product *p, real *part) noexcept nogil:
     """
     cdef Product q = p[0]
     cdef Tile t
-    cdef int64_t bands = (p.m + MR - 1) // MR, steps = STREAMED_STEPS if bands == 1 else SHARED_STEPS
+    cdef int64_t bands = (p.m + MR - 1) // MR, steps = SHARED_STEPS if bands > 1 or shares_lines(p) else STREAMED_STEPS
     cdef int64_t step = 0, end, band, row, j
     t.add = False
     t.a_row, t.a_step = p.a.row, p.a.column
@@ -464,9 +458,8 @@ cdef void solve(Product *p, char *scratch) noexcept nogil:
     cdef bint streamed
     straighten(p)
     if is_turned(p):
-        turn_columns(p)
-        if p.n == 0:
-            return
+        few_rows(p)
+        return
     streamed = is_streamed(p)
     if packs_a(p):
         copy = <real *> scratch

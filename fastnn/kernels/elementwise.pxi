@@ -128,7 +128,7 @@ cdef inline void slope_loop(int code, const double *numbers, real *dx, const rea
     cdef vf a = vsplat(numbers[0])
     cdef int64_t i = 0
     while i + VL <= n:
-        vstore(dx + i, slope_times(code, vload_first(dy + i), vload(s + i), a))
+        vstore(dx + i, slope_times(code, vload_once(dy + i), vload(s + i), a))
         i += VL
     if i < n:
         vstore_part(dx + i, slope_times(code, vload_part(dy + i, n - i), vload_part(s + i, n - i), a), n - i)
@@ -277,7 +277,7 @@ cdef void choose_run(real *y, const real *condition, const real *a, const real *
     cdef vf zero = vsplat(0)
     cdef int64_t i = 0
     while i + VL <= n:
-        vstore(y + i, vselect(vequal(vload(condition + i), zero), vload_first(b + i), vload_first(a + i)))
+        vstore(y + i, vselect(vequal(vload(condition + i), zero), vload_once(b + i), vload_once(a + i)))
         i += VL
     if i < n:
         vstore_part(y + i, vselect(vequal(vload_part(condition + i, n - i), zero), vload_part(b + i, n - i),

@@ -36,6 +36,12 @@ cdef inline vf multiply_add(int kind, vf a, vf b, vf c) noexcept nogil:
     return vpairs(a, b, c) if kind == PAIRS else vfma_low(a, b, c) if kind == HALVES else vfma(a, b, c)
 
 
+cdef inline vf vload_of_b(int rows, int vectors, const real *b) noexcept nogil:
+    """Kept in a register for all rows where there are enough of them: those of rows that are no multiple of a cache
+    line long lie in two, and cost two loads each time."""
+    return vload_once(b) if rows > 1 and (rows + 1) * vectors < REGISTERS else vload(b)
+
+
 cdef inline vf last_of_b(int kind, const real *b, int64_t lanes) noexcept nogil:
     return vload_low_part(b, lanes) if kind == HALVES else vload_part(b, lanes)
 
@@ -91,7 +97,7 @@ cdef inline void tile(int rows, int vectors, bint masked, int kind, const Tile *
         while left > 0:
             left -= 1
             for v in range(whole):
-                b[v] = vload(bt + v // NV * b_apart + v % NV * VL)
+                b[v] = vload_of_b(rows, vectors, bt + v // NV * b_apart + v % NV * VL)
             if masked:
                 b[last] = last_of_b(kind, bt + last // NV * b_apart + last % NV * VL, lanes)
             for r in range(rows):
@@ -146,22 +152,24 @@ cdef inline void tile_wide(int rows, int vectors, int kind, const Tile *t) noexc
         tile_narrow(rows, vectors, kind, t)
 
 
-cdef inline void tile_row(int vectors, int kind, const Tile *t) noexcept nogil:
-    if vectors == 8:
-        tile_edge(1, 8, kind, t)
+cdef inline void tile_widest(int rows, int vectors, int kind, const Tile *t) noexcept nogil:
+    if rows > WIDEST_ROWS:
+        tile_wide(rows, vectors, kind, t)
+    elif vectors == 8:
+        tile_edge(rows, 8, kind, t)
     elif vectors == 7:
-        tile_edge(1, 7, kind, t)
+        tile_edge(rows, 7, kind, t)
     elif vectors == 6:
-        tile_edge(1, 6, kind, t)
+        tile_edge(rows, 6, kind, t)
     elif vectors == 5:
-        tile_edge(1, 5, kind, t)
+        tile_edge(rows, 5, kind, t)
     else:
-        tile_wide(1, vectors, kind, t)
+        tile_wide(rows, vectors, kind, t)
 
 
 cdef inline int widest(int64_t rows) noexcept nogil:
     """Vectors in a row of a tile: few rows take wider tiles, so that enough chains run side by side."""
-    return NV if rows > 3 else 4 if rows > 1 else TILE_VECTORS
+    return NV if rows > 3 else 4 if rows > WIDEST_ROWS else TILE_VECTORS
 
 
 cdef void run_tile(int rows, int vectors, const Tile *t) noexcept nogil:
@@ -207,6 +215,6 @@ cdef inline void choose_tile(int rows, int vectors, int kind, const Tile *t) noe
     elif rows == 3:
         tile_wide(3, vectors, kind, t)
     elif rows == 2:
-        tile_wide(2, vectors, kind, t)
+        tile_widest(2, vectors, kind, t)
     else:
-        tile_row(vectors, kind, t)
+        tile_widest(1, vectors, kind, t)

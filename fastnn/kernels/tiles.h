@@ -10,25 +10,30 @@
 #error "LEVEL (0, 2, 3 or 4) and REAL_BITS (32 or 64) must be defined"
 #endif
 
-/*          vector bytes        rows of a tile     vectors in a tile's row                                         */
-#if LEVEL == 4 /* 32 registers: 28 accumulators, 2 of B; A is broadcast from memory */
+/*          vector bytes, registers, rows of a tile, vectors in a tile's row                                       */
+#if LEVEL == 4 /* 28 accumulators, 2 of B; A is broadcast from memory */
 #define VBYTES 64
+#define REGISTERS 32
 #define MR 14
 #define NV 2
-#elif LEVEL == 3 /* 16 registers: 12 accumulators, 2 of B, 1 of A */
+#elif LEVEL == 3 /* 12 accumulators, 2 of B, 1 of A */
 #define VBYTES 32
+#define REGISTERS 16
 #define MR 6
 #define NV 2
-#elif LEVEL == 2 /* 16 registers: 12 accumulators, 3 for products. A broadcast costs two instructions here: wide tiles */
+#elif LEVEL == 2 /* 12 accumulators, 3 for products. A broadcast costs two instructions here: wide tiles */
 #define VBYTES 16
+#define REGISTERS 16
 #define MR 3
 #define NV 4
-#elif defined(__aarch64__) /* 32 registers */
+#elif defined(__aarch64__)
 #define VBYTES 16
+#define REGISTERS 32
 #define MR 8
 #define NV 2
 #else
 #define VBYTES 16
+#define REGISTERS 16
 #define MR 3
 #define NV 4
 #endif
@@ -36,7 +41,8 @@
 #define ROW_TRIPLES ((MR + 2) / 3)
 #define VL (VBYTES / (REAL_BITS / 8)) /* elements in a vector */
 #define NR (NV * VL)                  /* columns of a tile */
-#define TILE_VECTORS 8                /* vectors of the widest tile, which has one row */
+#define TILE_VECTORS 8                /* vectors of the widest tile, ... */
+#define WIDEST_ROWS (LEVEL == 4 ? 2 : 1) /* ... which has so many rows at most */
 #define TURNED_ROWS (LEVEL == 4 ? 8 : 3) /* up to so many rows, b's contiguous columns are turned on the way ... */
 #define TURNED_GROUPS (64 / VBYTES)    /* ... in this many vectors side by side */
 #define MOST_TURNED_GROUPS (TURNED_GROUPS > 2 ? TURNED_GROUPS : 2)
@@ -64,7 +70,7 @@
 #define STREAMED_ROWS 24
 #endif
 #define STREAMED_STEPS 8                         /* ... so many at a time, ... */
-#define SHARED_STEPS 32                          /* ... or so many where several bands use them, ... */
+#define SHARED_STEPS 32                          /* ... or so many where bands or tiles share what they read, ... */
 #define STREAMED_COLUMNS 8192                    /* ... so far, ... */
 #define STREAMED_REALS (524288 / (REAL_BITS / 8)) /* ... and no more of c at a time than this */
 #define LOADING_ROWS 4                           /* up to so many rows, loading b is what takes the time: ... */
@@ -102,6 +108,9 @@
 #define MEMORY_REALS (4194304 / (REAL_BITS / 8))
 #endif
 #define HALVED_MEMORY_STREAMED_ROWS 8
+/* There, one row reads a b of this size along its rows if they begin anywhere in a cache line, and this many columns. */
+#define STRADDLING_REALS (524288 / (REAL_BITS / 8))
+#define STRADDLING_COLUMNS (512 / (REAL_BITS / 32))
 /* On Zen 4, so many rows read a b of more than this sooner packed: how fast they read it where it lies depends on
  * which pages it got.                                                                                               */
 #define SEVERAL_ROWS (2 * MR)

@@ -126,6 +126,15 @@ VINLINE void vload_turned(vf x[VL], const real *p, int64_t row) {
     turn_lanes(x);
 }
 
+/* The same with `rows` rows, the last of which stands for those that are missing. */
+VINLINE void vload_turned_part(vf x[VL], const real *p, int64_t row, int64_t rows) {
+    for (int i = 0; i < VL; i++) {
+        x[i] = vload(p);
+        p += i + 1 < rows ? row : 0;
+    }
+    vtranspose(x);
+}
+
 /* A whole square from memory to memory: to[i, j] = x[j, i], rows contiguous in both. Never inlined: among the loops of
  * its callers the compiler runs out of registers.                                                                 */
 static __attribute__((noinline)) void transpose_square(real *to, int64_t to_row, const real *x, int64_t x_row) {

@@ -10,8 +10,10 @@ cdef inline int64_t first_in_line(const real *b, int64_t b_column) noexcept nogi
     return <int64_t> (<uintptr_t> b // sizeof(real) % VL) if shares_sets(b_column) else 0
 
 
-cdef inline void turned(int rows, int groups, const Tile *t, int64_t columns, int64_t b_column) noexcept nogil:
-    """All chains of some columns, a whole number of groups of VL. `rows` and `groups` are literals, as in `tile`.
+cdef inline void turned(int rows, int groups, bint masked, const Tile *t, int64_t columns,
+                        int64_t b_column) noexcept nogil:
+    """All chains of some columns: `groups` times VL or a multiple of that, or, if `masked`, fewer than VL. `rows`,
+    `groups` and `masked` are literals, as in `tile`.
 
     c starts from what it holds if t.start says so. Each group's sum is a chain of its own: while one waits for its
     next term, another's is added. The chains of one group follow each other, since memory likes long runs.
@@ -22,11 +24,12 @@ cdef inline void turned(int rows, int groups, const Tile *t, int64_t columns, in
     cdef vf part[VL]  # apart from x, which lives in registers
     cdef int r, g, i
     cdef int64_t number, step, end, n, origin = first_in_line(t.b, b_column), a_row = t.a_row, a_step = t.a_step
+    cdef int64_t lanes = columns if masked else VL
     cdef const real *at
     cdef const real *next
     cdef const real *b
     cdef real *c
-    for number in range(columns // (groups * VL)):
+    for number in range(1 if masked else columns // (groups * VL)):
         c = t.c + number * groups * VL
         b = t.b + number * groups * VL * b_column
         at = t.a
@@ -35,7 +38,7 @@ cdef inline void turned(int rows, int groups, const Tile *t, int64_t columns, in
             for g in range(groups):
                 acc[r][g] = vsplat(0)
                 if t.start != NULL:
-                    acc[r][g] = vload(c + r * t.c_row + g * VL)
+                    acc[r][g] = vload_part(c + r * t.c_row, lanes) if masked else vload(c + r * t.c_row + g * VL)
         while True:
             end = min(t.k, step + KCHAIN)
             while step < end:
@@ -43,7 +46,10 @@ cdef inline void turned(int rows, int groups, const Tile *t, int64_t columns, in
                 for g in range(groups):
                     next = at
                     if n == VL:
-                        vload_turned(x, b + g * VL * b_column + step, b_column)
+                        if masked:
+                            vload_turned_part(x, b + step, b_column, lanes)
+                        else:
+                            vload_turned(x, b + g * VL * b_column + step, b_column)
                         for i in range(VL):
                             for r in range(rows):
                                 acc[r][g] = vfma(vsplat(next[r * a_row]), x[i], acc[r][g])
@@ -51,7 +57,7 @@ cdef inline void turned(int rows, int groups, const Tile *t, int64_t columns, in
                             forget_origin(next)
                     else:
                         for i in range(VL):
-                            part[i] = vload_part(b + (g * VL + i) * b_column + step, n)
+                            part[i] = vload_part(b + (g * VL + min(i, lanes - 1)) * b_column + step, n)
                         vtranspose(part)
                         for i in range(n):
                             for r in range(rows):
@@ -67,38 +73,51 @@ cdef inline void turned(int rows, int groups, const Tile *t, int64_t columns, in
                 break
         for r in range(rows):
             for g in range(groups):
-                vstore(c + r * t.c_row + g * VL, sum[r][g])
+                if masked:
+                    vstore_part(c + r * t.c_row, sum[r][g], lanes)
+                else:
+                    vstore(c + r * t.c_row + g * VL, sum[r][g])
 
 
-cdef inline void turned_rows(int groups, int rows, const Tile *t, int64_t columns, int64_t b_column) noexcept nogil:
+cdef inline void turned_rows(int groups, bint masked, int rows, const Tile *t, int64_t columns,
+                             int64_t b_column) noexcept nogil:
     if TURNED_ROWS >= 8 and rows == 8:
-        turned(8, groups, t, columns, b_column)
+        turned(8, groups, masked, t, columns, b_column)
     elif TURNED_ROWS >= 7 and rows == 7:
-        turned(7, groups, t, columns, b_column)
+        turned(7, groups, masked, t, columns, b_column)
     elif TURNED_ROWS >= 6 and rows == 6:
-        turned(6, groups, t, columns, b_column)
+        turned(6, groups, masked, t, columns, b_column)
     elif TURNED_ROWS >= 5 and rows == 5:
-        turned(5, groups, t, columns, b_column)
+        turned(5, groups, masked, t, columns, b_column)
     elif TURNED_ROWS >= 4 and rows == 4:
-        turned(4, groups, t, columns, b_column)
+        turned(4, groups, masked, t, columns, b_column)
     elif rows == 3:
-        turned(3, groups, t, columns, b_column)
+        turned(3, groups, masked, t, columns, b_column)
     elif rows == 2:
-        turned(2, groups, t, columns, b_column)
+        turned(2, groups, masked, t, columns, b_column)
     else:
-        turned(1, groups, t, columns, b_column)
+        turned(1, groups, masked, t, columns, b_column)
 
 
 cdef void run_turned(int rows, Tile *t, int64_t columns, int64_t b_column) noexcept nogil:
-    """Up to TURNED_ROWS rows; `columns` is a multiple of VL."""
+    """Up to TURNED_ROWS rows."""
     cdef int64_t grouped
     if rows == 1 and whole_vectors and not shares_sets(2 * b_column):  # twice as many columns are read side by side
         grouped = columns // (2 * VL) * (2 * VL)
-        turned(1, 2, t, grouped, b_column)
+        turned(1, 2, False, t, grouped, b_column)
     else:
         grouped = columns // (TURNED_GROUPS * VL) * (TURNED_GROUPS * VL)
-        turned_rows(TURNED_GROUPS, rows, t, grouped, b_column)
-    t.c += grouped
-    t.b += grouped * b_column
-    if grouped < columns:
-        turned_rows(1, rows, t, columns - grouped, b_column)
+        turned_rows(TURNED_GROUPS, False, rows, t, grouped, b_column)
+    skip_turned(t, &columns, grouped, b_column)
+    if columns >= VL:
+        grouped = columns // VL * VL
+        turned_rows(1, False, rows, t, grouped, b_column)
+        skip_turned(t, &columns, grouped, b_column)
+    if columns > 0:
+        turned_rows(1, True, rows, t, columns, b_column)
+
+
+cdef inline void skip_turned(Tile *t, int64_t *columns, int64_t done, int64_t b_column) noexcept nogil:
+    t.c += done
+    t.b += done * b_column
+    columns[0] -= done

@@ -70,16 +70,17 @@ typedef real vf_unaligned __attribute__((vector_size(VBYTES), aligned(REAL_BITS 
 #define VINLINE static inline __attribute__((always_inline))
 
 VINLINE vf vload(const real *p) { return (vf)*(const vf_unaligned *)p; }
-/* A load by itself. Where its result is then selected from, the compiler would make one masked load of it, which waits
- * for its mask: two arrays that both come from memory would come one after the other.                               */
-#if LEVEL == 4
-VINLINE vf vload_first(const real *p) {
+/* A load by itself, whose result stays in a register. Left alone, the compiler would load once more for every other use,
+ * since instructions take operands from memory; and what is selected from would become a masked load, which waits for
+ * its mask: two arrays that both come from memory would come one after the other.                                   */
+#if LEVEL >= 2
+VINLINE vf vload_once(const real *p) {
     vf x = vload(p);
     __asm__("" : "+v"(x));
     return x;
 }
 #else
-#define vload_first vload
+#define vload_once vload
 #endif
 VINLINE void vprefetch(const real *p) { __builtin_prefetch(p); }
 VINLINE void vprefetch_near(const real *p) { __builtin_prefetch(p, 0, 2); } /* into the second-level cache */
