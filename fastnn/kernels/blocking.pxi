@@ -57,15 +57,21 @@ cdef inline bint packs_b(const Product *p) noexcept nogil:
             return True
         if sliver_reals(p.n, p.k) > packing_reals and (shares_sets(p.b.row) or p.m > last_in_place):
             return True
+        if straddles(p) and p.m >= STRADDLING_ROWS and p.k * p.n > LARGE_STRADDLING_REALS:
+            return True
     return p.k * p.n > (large_reals if p.m >= SEVERAL_ROWS else far_reals) and p.m > streamed_rows(p)
 
 
+cdef inline bint straddles(const Product *p) noexcept nogil:
+    """Whether b's rows begin anywhere in a cache line, on a processor for which it was measured what that changes."""
+    return halved and near_l3 and p.b.row % VL != 0
+
+
 cdef inline bint shares_lines(const Product *p) noexcept nogil:
-    """Whether tiles of one row, side by side, would read many cache lines twice, since b's rows begin anywhere in one,
-    and not find them in a near cache the second time."""
-    cdef int64_t reals = p.k * p.n
-    return (halved and near_l3 and p.m == 1 and p.b.row % VL != 0 and p.n >= STRADDLING_COLUMNS
-            and STRADDLING_REALS < reals <= far_reals)
+    """Whether tiles of one row, side by side, would read many cache lines twice, and not find them in a near cache the
+    second time."""
+    return (straddles(p) and p.m == 1 and p.n >= STRADDLING_COLUMNS
+            and STRADDLING_REALS < p.k * p.n <= far_reals)
 
 
 cdef inline int64_t streamed_rows(const Product *p) noexcept nogil:
@@ -253,24 +259,41 @@ cdef inline bint pays_by_columns(const Product *p, int64_t steps) noexcept nogil
     return p.n <= 4 * NR or p.m * steps <= BY_COLUMNS_A_REALS and steps >= BY_COLUMNS_STEPS
 
 
+cdef struct Copy:
+    # Where bands of a are copied to.
+    real *data             # NULL: they are read where they lie
+    int64_t first, last    # which of a's rows it holds of a single band, and of those that follow
+
+
 cdef inline void place_a(const Product *p, Tile *t, int64_t i, int64_t rows, int64_t bands, int64_t step,
-                         int64_t steps, real *copy) noexcept nogil:
-    """Points the tiles at a's part for some bands and the chain of `steps` that begins at `step`, copied unless copy is
-    NULL."""
+                         int64_t steps, Copy *copy) noexcept nogil:
+    """Points the tiles at a's part for some bands and the chain of `steps` that begins at `step`, copied or not."""
     cdef const real *a = p.a.data + i * p.a.row + step * p.a.column
-    cdef int64_t band
     t.a = a
     t.a_row = p.a.row
     t.a_step = p.a.column
     t.a_next = rows * p.a.row
-    if copy == NULL:
+    if copy.data == NULL:
         return
-    t.a = copy
+    t.a = copy.data
     t.a_next = reals_of_band(p, rows, t.k, True)
     if copies_columns(p):
         t.a_step = BAND_STEP
     else:
         t.a_row, t.a_step = BAND_ROW, 1
+    if bands > 1 or not copies_columns(p):
+        copy_bands(p, copy.data, t.a_next, a, rows, bands, steps)
+        return
+    if i + rows > copy.last:  # a step's rows are neighbours: those of the next band come along, if they fit
+        copy.first, copy.last = i, min(i + MR, p.m)
+        copy_rows(copy.data, BAND_STEP, a, p.a.column, steps, copy.last - i)
+    t.a += i - copy.first
+
+
+cdef inline void copy_bands(const Product *p, real *copy, int64_t apart, const real *a, int64_t rows, int64_t bands,
+                            int64_t steps) noexcept nogil:
+    """Bands of `rows` rows, one after the other."""
+    cdef int64_t band
     for band in range(bands):
         if p.rounded:
             copy_rounded(copy, BAND_ROW, a, p.a.row, p.a.column, rows, steps)
@@ -278,7 +301,7 @@ cdef inline void place_a(const Product *p, Tile *t, int64_t i, int64_t rows, int
             copy_rows(copy, BAND_STEP, a, p.a.column, steps, rows)
         else:
             copy_rows(copy, BAND_ROW, a, p.a.row, rows, steps)
-        copy += t.a_next
+        copy += apart
         a += rows * p.a.row
 
 
@@ -300,6 +323,8 @@ cdef void one_chain(const Product *p, Tile *t, int64_t step, int64_t steps, bint
     cdef const real *b = t.b
     cdef bint asks = packed and bands > 1 and p.m * p.k > L1_REALS  # for a's next band, which is not in that cache
     cdef Ahead ahead
+    cdef Copy copied
+    copied.data, copied.last = copy, 0
     t.start = NULL
     t.start_row = p.start.row
     t.c_row = p.sum.row
@@ -312,7 +337,7 @@ cdef void one_chain(const Product *p, Tile *t, int64_t step, int64_t steps, bint
         together = bands_together(p, t, rows, p.m - i, bands, copy != NULL)
         if p.n <= NR and is_coming(p.coming):
             together = min(together, <int64_t> ASKING_BANDS)
-        place_a(p, t, i, rows, together, step, steps, copy)
+        place_a(p, t, i, rows, together, step, steps, &copied)
         if together > 1:
             bands_by_columns(p, t, <int> rows, together, packed)
         else:

@@ -144,7 +144,9 @@ cdef inline void tile_narrow(int rows, int vectors, int kind, const Tile *t) noe
 
 
 cdef inline void tile_wide(int rows, int vectors, int kind, const Tile *t) noexcept nogil:
-    if vectors == 4:
+    if rows > WIDE_ROWS:
+        tile_narrow(rows, vectors, kind, t)
+    elif vectors == 4:
         tile_edge(rows, 4, kind, t)
     elif vectors == 3:
         tile_edge(rows, 3, kind, t)
@@ -168,8 +170,9 @@ cdef inline void tile_widest(int rows, int vectors, int kind, const Tile *t) noe
 
 
 cdef inline int widest(int64_t rows) noexcept nogil:
-    """Vectors in a row of a tile: few rows take wider tiles, so that enough chains run side by side."""
-    return NV if rows > 3 else 4 if rows > WIDEST_ROWS else TILE_VECTORS
+    """Vectors in a row of a tile: few rows take wider tiles, so that enough chains run side by side, and b is read in
+    longer runs."""
+    return NV if rows > WIDE_ROWS else 4 if rows > WIDEST_ROWS else TILE_VECTORS
 
 
 cdef void run_tile(int rows, int vectors, const Tile *t) noexcept nogil:
@@ -207,11 +210,11 @@ cdef inline void choose_tile(int rows, int vectors, int kind, const Tile *t) noe
     elif MR >= 7 and rows == 7:
         tile_narrow(7, vectors, kind, t)
     elif MR >= 6 and rows == 6:
-        tile_narrow(6, vectors, kind, t)
+        tile_wide(6, vectors, kind, t)
     elif MR >= 5 and rows == 5:
-        tile_narrow(5, vectors, kind, t)
+        tile_wide(5, vectors, kind, t)
     elif MR >= 4 and rows == 4:
-        tile_narrow(4, vectors, kind, t)
+        tile_wide(4, vectors, kind, t)
     elif rows == 3:
         tile_wide(3, vectors, kind, t)
     elif rows == 2:

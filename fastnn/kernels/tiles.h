@@ -42,7 +42,8 @@
 #define VL (VBYTES / (REAL_BITS / 8)) /* elements in a vector */
 #define NR (NV * VL)                  /* columns of a tile */
 #define TILE_VECTORS 8                /* vectors of the widest tile, ... */
-#define WIDEST_ROWS (LEVEL == 4 ? 2 : 1) /* ... which has so many rows at most */
+#define WIDEST_ROWS (LEVEL == 4 ? 2 : 1) /* ... which has so many rows at most; ... */
+#define WIDE_ROWS (LEVEL == 4 ? 6 : 3) /* ... up to so many have four vectors */
 #define TURNED_ROWS (LEVEL == 4 ? 8 : 3) /* up to so many rows, b's contiguous columns are turned on the way ... */
 #define TURNED_GROUPS (64 / VBYTES)    /* ... in this many vectors side by side */
 #define MOST_TURNED_GROUPS (TURNED_GROUPS > 2 ? TURNED_GROUPS : 2)
@@ -108,9 +109,12 @@
 #define MEMORY_REALS (4194304 / (REAL_BITS / 8))
 #endif
 #define HALVED_MEMORY_STREAMED_ROWS 8
-/* There, one row reads a b of this size along its rows if they begin anywhere in a cache line, and this many columns. */
+/* There, one row reads a b of this size whose rows begin anywhere in a cache line, with so many columns, along them; and
+ * so many rows read a larger one sooner packed.                                                                     */
 #define STRADDLING_REALS (524288 / (REAL_BITS / 8))
 #define STRADDLING_COLUMNS (512 / (REAL_BITS / 32))
+#define STRADDLING_ROWS 192
+#define LARGE_STRADDLING_REALS (2097152 / (REAL_BITS / 8))
 /* On Zen 4, so many rows read a b of more than this sooner packed: how fast they read it where it lies depends on
  * which pages it got.                                                                                               */
 #define SEVERAL_ROWS (2 * MR)
