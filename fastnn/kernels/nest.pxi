@@ -103,6 +103,17 @@ cdef inline void copy_strided(real *target, int64_t target_stride, const real *s
         target[i * target_stride] = source[i * source_stride]
 
 
+cdef inline void read_strided(real *target, const real *source, int64_t stride, int64_t n) noexcept nogil:
+    """n elements, or one n times if the stride is 0."""
+    cdef int64_t i = 0
+    if stride != 0:
+        copy_strided(target, 1, source, stride, n)
+        return
+    while i < n:
+        store_up_to(target + i, vsplat(source[0]), n - i)
+        i += VL
+
+
 cdef inline int64_t head_of_run(const real *p, int64_t n) noexcept nogil:
     """How many of n elements come first, on their own, so that the others fill whole lines; 0 if n is small."""
     return before_line(p) if n >= LONG_RUN else 0
@@ -133,7 +144,7 @@ cdef inline void run_row(const Nest *nest, const Instruction *instruction, Run r
             stride = nest.stride[k][nest.ndim - 1]
             data[k] = row[k] + column if stride == 1 else chunk[k]
             if k > 0 and stride != 1 and (stride != 0 or column == start):  # a repeated number is filled in once
-                copy_strided(chunk[k], 1, row[k] + column * stride, stride, length)
+                read_strided(chunk[k], row[k] + column * stride, stride, length)
         run_aligned(instruction, run, data, nest.n_operands, length)
         stride = nest.stride[0][nest.ndim - 1]
         if stride != 1:
@@ -141,23 +152,68 @@ cdef inline void run_row(const Nest *nest, const Instruction *instruction, Run r
         column += length
 
 
-cdef inline void next_row(const Nest *nest, real **row, int64_t *index) noexcept nogil:
+cdef struct RowGroup:
+    # Short rows, one behind the other in the result: some of them make one run.
+    int64_t most           # rows in a run; less than 2: a row is a run of its own
+    bint filled[NEST_OPERANDS]  # the chunk holds the same row, `most` times
+    real chunk[NEST_OPERANDS][NEST_CHUNK]
+
+
+cdef inline bint goes_on(const Nest *nest, int k) noexcept nogil:
+    """Whether an operand's next row begins where one ends."""
+    return nest.stride[k][nest.ndim - 1] == 1 and nest.stride[k][nest.ndim - 2] == nest.shape[nest.ndim - 1]
+
+
+cdef inline void start_group(const Nest *nest, RowGroup *group) noexcept nogil:
+    cdef int k
+    group.most = 0
+    if nest.ndim > 1 and goes_on(nest, 0):
+        group.most = NEST_CHUNK // nest.shape[nest.ndim - 1]
+    for k in range(nest.n_operands):
+        group.filled[k] = False
+
+
+cdef inline void run_group(const Nest *nest, const Instruction *instruction, Run run, real *const *row, int64_t rows,
+                           RowGroup *group) noexcept nogil:
+    """Several whole rows. An operand that does not go on from row to row is copied; one row for all rows only once."""
+    cdef real *data[NEST_OPERANDS]
+    cdef int64_t n = nest.shape[nest.ndim - 1], i
+    cdef int k, inner = nest.ndim - 1, outer = nest.ndim - 2
+    cdef bint repeated
+    for k in range(nest.n_operands):
+        data[k] = row[k]
+        if goes_on(nest, k):
+            continue
+        data[k] = group.chunk[k]
+        repeated = nest.ndim == 2 and nest.stride[k][outer] == 0
+        if not group.filled[k]:
+            for i in range(group.most if repeated else rows):
+                read_strided(data[k] + i * n, row[k] + i * nest.stride[k][outer], nest.stride[k][inner], n)
+        group.filled[k] = repeated
+    run(instruction, data, rows * n)
+
+
+cdef inline void next_row(const Nest *nest, real **row, int64_t *index, int64_t rows) noexcept nogil:
+    """Goes on by some rows, which end at the end of the last but one axis at the latest."""
     cdef int axis, k
+    cdef int64_t steps = rows
     for axis in range(nest.ndim - 2, -1, -1):
-        index[axis] += 1
+        index[axis] += steps
         for k in range(nest.n_operands):
-            row[k] += nest.stride[k][axis]
+            row[k] += steps * nest.stride[k][axis]
         if index[axis] < nest.shape[axis]:
             return
         index[axis] = 0
         for k in range(nest.n_operands):
             row[k] -= nest.shape[axis] * nest.stride[k][axis]
+        steps = 1
 
 
 cdef int elementwise(const Instruction *instruction, int n_operands, Run run, int thread, int n_threads) noexcept nogil:
     """Applies `run` to the thread's share of the first operand, the others being broadcast to its shape."""
     cdef Nest nest
-    cdef int64_t first, last, column, n, position, width
+    cdef RowGroup group
+    cdef int64_t first, last, column, rows, n, position, width
     cdef int64_t index[MAX_DIMS]
     cdef real *row[NEST_OPERANDS]
     cdef int k, axis
@@ -173,10 +229,16 @@ cdef int elementwise(const Instruction *instruction, int n_operands, Run run, in
         position //= nest.shape[axis]
         for k in range(n_operands):
             row[k] += index[axis] * nest.stride[k][axis]
+    start_group(&nest, &group)
     while first < last:
-        n = min(width - column, last - first)
-        run_row(&nest, instruction, run, row, column, n)
-        next_row(&nest, row, index)
+        rows, n = 1, min(width - column, last - first)
+        if group.most > 1 and n == width:
+            rows = min(group.most, (last - first) // width, nest.shape[nest.ndim - 2] - index[nest.ndim - 2])
+            n = rows * width
+            run_group(&nest, instruction, run, row, rows, &group)
+        else:
+            run_row(&nest, instruction, run, row, column, n)
+        next_row(&nest, row, index, rows)
         first += n
         column = 0
     return KERNEL_OK

@@ -16,7 +16,6 @@ cdef enum:  # kinds of `reduce`, as in ops/reduction.py
 
 cdef enum:
     COLUMN_VECTORS = 8  # vectors of columns that are reduced side by side
-    SHORT_ROW = 16      # elements; the largest of so few is sooner found without lanes
 
 
 cdef inline vf nothing(int kind) noexcept nogil:
@@ -127,7 +126,13 @@ cdef void add_to_sum(RowSum *row, const real *p, int64_t n) noexcept nogil:
 cdef inline real reduce_piece(int kind, const real *p, int64_t n) noexcept nogil:
     """`reduce_row` of a row that lies in one piece and makes one chunk."""
     cdef vf lanes[LANE_VECTORS]
+    cdef real top
+    cdef bint known
     cdef int v
+    if kind == MAXIMUM and n > 0:
+        top = largest_of_few(p, n, &known) if n <= SHORT_ROW else largest_of(True, p, n, &known)
+        if known and top != 0:  # a zero's sign depends on the order
+            return top
     for v in range(LANE_VECTORS):
         lanes[v] = nothing(kind)
     add_lanes(kind, lanes, p, n)
@@ -149,11 +154,6 @@ cdef inline real reduce_row(int kind, const Operand *x, int64_t first, int64_t n
         add_run(kind, &row, read_span(x, first + i, run, buffer), run)
         i += run
     return finish_row(kind, &row)
-
-
-cdef real row_maximum(const Operand *x, int64_t first, int64_t n) noexcept nogil:
-    """The largest of n elements; NaN if there is one."""
-    return reduce_row(MAXIMUM, x, first, n)
 
 
 cdef inline vf reduce_rows(int kind, const Operand *x, int64_t first, int64_t rows, int64_t n) noexcept nogil:
@@ -256,6 +256,11 @@ cdef inline void reduce_to_numbers(int kind, const Reduction *form, int64_t firs
     """Results first ... last - 1, the last axis being reduced."""
     cdef int64_t i
     cdef vf total
+    if form.rows == 1 and form.chunks <= 1 and is_contiguous(&form.x) and is_contiguous(&form.y):
+        for i in range(first, last):
+            (<real *> form.y.data)[i] = reduce_piece(
+                kind, <const real *> form.x.data + i * form.columns, form.columns) / form.divisor
+        return
     for i in range(first, last):
         total = reduce_rows(kind, &form.x, i * form.rows * form.columns, form.rows, form.columns)
         set_element(&form.y, i, vlane0(total) / form.divisor)
@@ -370,88 +375,3 @@ cdef int prepared_reduce(const Instruction *instruction, int thread, int n_threa
 cdef Kernel prepare_reduce(Instruction *instruction, int n_threads) noexcept nogil:
     read_reduction(instruction, <Reduction *> instruction.form)
     return <Kernel> prepared_reduce
-
-
-cdef inline void arrange_rows(Operand *view, const Operand *x, int64_t mask, int64_t *rows,
-                              int64_t *n) noexcept nogil:
-    """An operand with the axes in `mask` moved behind the others: `rows` rows of n elements."""
-    rearrange(view, x)
-    rows[0] = add_axes(view, x, ~mask, x.ndim)
-    n[0] = add_axes(view, x, mask, x.ndim)
-
-
-cdef inline int64_t first_of_few(const real *p, int64_t n) noexcept nogil:
-    """`first_maximum` of a short row's n >= 1 contiguous elements, one after the other.
-
-    Its place is found by arithmetic: no processor could predict the branches.
-    """
-    cdef real largest = p[0]
-    cdef int64_t i, place = 0
-    cdef bint known = p[0] == p[0]
-    for i in range(1, n):
-        known &= p[i] == p[i]
-        largest = p[i] if p[i] > largest else largest
-    for i in range(n - 1, -1, -1):
-        place += (i - place) * ((known & (p[i] == largest)) | (p[i] != p[i]))
-    return place
-
-
-cdef int64_t first_maximum(const Operand *x, int64_t first, int64_t n) noexcept nogil:
-    """Where in a row its largest element stands first, or the first NaN."""
-    cdef real buffer[SPAN]
-    cdef real largest = row_maximum(x, first, n)
-    cdef int64_t start = 0, i, run, longest = longest_span(x, n)
-    cdef const real *p
-    while start < n:
-        run = min(n - start, longest)
-        p = read_span(x, first + start, run, buffer)
-        for i in range(run):
-            if p[i] == largest or p[i] != p[i]:
-                return start + i
-        start += run
-    return 0
-
-
-cdef int argmax(const Instruction *instruction, int thread, int n_threads) noexcept nogil:
-    """y = index of the first largest element along an axis. Operands: y (int64), x. Integers: mask of the axis."""
-    cdef const Operand *y = &instruction.operand[0]
-    cdef int64_t *target = <int64_t *> y.data
-    cdef int64_t rows, n, first, last, row
-    cdef Walk place
-    cdef Operand x
-    arrange_rows(&x, &instruction.operand[1], instruction.integer[0], &rows, &n)
-    share(rows, 1, thread, n_threads, &first, &last)
-    if n <= SHORT_ROW and is_contiguous(&x) and is_contiguous(y):
-        for row in range(first, last):
-            target[row] = first_of_few(<const real *> x.data + row * n, n)
-        return KERNEL_OK
-    for row in range(first, last):
-        walk_to(&place, y, 0, row)
-        target[place.offset] = first_maximum(&x, row * n, n)
-    return KERNEL_OK
-
-
-cdef void clear_run(const Operand *y, int64_t first, int64_t n) noexcept nogil:
-    """Zeros into elements first ... first + n - 1."""
-    cdef real buffer[SPAN]
-    cdef real *target
-    cdef int64_t start = 0, run, longest = longest_span(y, n)
-    while start < n:
-        run = min(n - start, longest)
-        target = span_target(y, first + start, buffer)
-        memset(target, 0, run * sizeof(real))
-        write_span(y, first + start, run, buffer)
-        start += run
-
-
-cdef int max_gradient(const Instruction *instruction, int thread, int n_threads) noexcept nogil:
-    """dx = dy where x has its first maximum, zero elsewhere. Operands: dx, dy, x, y. Integers: mask of the axes."""
-    cdef int64_t mask = instruction.integer[0], rows, n, first, last, row
-    cdef Operand dx, x
-    arrange_rows(&dx, &instruction.operand[0], mask, &rows, &n)
-    arrange_rows(&x, &instruction.operand[2], mask, &rows, &n)
-    share(rows, 1, thread, n_threads, &first, &last)
-    for row in range(first, last):
-        clear_run(&dx, row * n, n)
-        set_element(&dx, row * n + first_maximum(&x, row * n, n), element(&instruction.operand[1], row))
-    return KERNEL_OK

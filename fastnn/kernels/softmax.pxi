@@ -5,28 +5,6 @@ cdef enum:  # kinds, as in ops/softmax.py
     LOG_SOFTMAX = 1
 
 
-cdef real row_top(const Operand *x, int64_t first, int64_t n) noexcept nogil:
-    """What a row's numbers are shifted by: the largest. NaN need not come through: its exponential is NaN as well."""
-    cdef vf top = vsplat(-INFINITE), other = vsplat(-INFINITE)
-    cdef const real *p = <const real *> x.data + first
-    cdef int64_t i = 0
-    cdef int half = VL // 2
-    if not is_contiguous(x):
-        return row_maximum(x, first, n)
-    while i + 2 * VL <= n:
-        top = vmax(vload(p + i), top)
-        other = vmax(vload(p + i + VL), other)
-        i += 2 * VL
-    while i < n:
-        top = vmax(load_up_to(p + i, n - i, vsplat(-INFINITE)), top)
-        i += VL
-    top = vmax(other, top)
-    while half >= 1:
-        top = vmax(vdown(top, half), top)
-        half //= 2
-    return vlane0(top)
-
-
 cdef void exp_run(real *e, const real *x, int64_t n, vf shift) noexcept nogil:
     """e = exp(x - shift)."""
     cdef int64_t i = 0

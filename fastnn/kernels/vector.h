@@ -99,6 +99,20 @@ VINLINE vf vselect(vi mask, vf a, vf b) { return V(blendv)(b, a, (vf)mask); }
 #else
 VINLINE vf vselect(vi mask, vf a, vf b) { return (vf)((mask & (vi)a) | (~mask & (vi)b)); }
 #endif
+/* Whether any lane of a mask is set. */
+VINLINE int vany(vi mask) {
+#if LEVEL == 4
+    return _mm512_test_epi32_mask((__m512i)mask, (__m512i)mask) != 0;
+#elif LEVEL == 3
+    return !_mm256_testz_si256((__m256i)mask, (__m256i)mask);
+#elif LEVEL == 2
+    return !_mm_testz_si128((__m128i)mask, (__m128i)mask);
+#else
+    for (int i = 0; i < VL; i++)
+        if (mask[i]) return 1;
+    return 0;
+#endif
+}
 VINLINE vf vabs(vf x) { return (vf)((vi)x & ~(vi)vsplat((real)-0.0)); }
 /* 0 for denormal numbers. */
 VINLINE vf vnormal(vf x) { return vselect(vless(vabs(x), vsplat(REAL_MIN)), vsplat(0), x); }

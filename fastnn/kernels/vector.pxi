@@ -38,6 +38,7 @@ cdef extern from "vector.h":
     vf vcopysign(vf x, vf sign) noexcept nogil
     vf vmax(vf a, vf b) noexcept nogil
     vf vmin(vf a, vf b) noexcept nogil
+    bint vany(vi mask) noexcept nogil
     vi vless(vf a, vf b) noexcept nogil
     vi vless_equal(vf a, vf b) noexcept nogil
     vi vequal(vf a, vf b) noexcept nogil
