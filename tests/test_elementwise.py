@@ -233,6 +233,25 @@ def test_axes_of_six_dimensions(dtype: str) -> None:
 
 
 @each_dtype
+@pytest.mark.parametrize("n_threads", [1, 3])
+def test_short_rows_and_what_is_repeated_in_them(n_threads: int, dtype: str) -> None:
+    """Several short rows are computed in one run, whichever of their axes an operand repeats."""
+    rng = np.random.default_rng(4)
+    for _ in range(300):
+        ndim, last = int(rng.integers(2, 5)), int(rng.choice([1, 2, 3, 7, 16, 31, 100, 127, 128, 129, 200]))
+        shape = (*rng.integers(1, 40 if ndim == 2 else 6, ndim - 1), last)
+        operands = []
+        for seed in range(2):
+            kept = rng.random(ndim) < 0.6
+            x = numbers("", tuple(np.where(kept, shape, 1)), dtype, seed=seed)
+            operands.append(x.T.copy().T if rng.random() < 0.3 else guard.guarded(x))
+        out, code = guard.guarded(np.full(shape, np.nan, dtype)), (COMBINATIONS.index("subtract"),)
+        address = kernels.address("binary", dtype)
+        assert executor.call(address, (out, *operands), 1, code, (), 0.0, n_threads) == 0
+        np.testing.assert_array_equal(out, np.broadcast_to(operands[0] - operands[1], shape))
+
+
+@each_dtype
 def test_maximum_and_minimum_give_nan_where_either_is(dtype: str) -> None:
     a, b = numbers("", 40, dtype), numbers("", 40, dtype, seed=1)
     a[::3], b[::4] = np.nan, np.nan

@@ -33,7 +33,7 @@ def edges(dtype: str) -> tuple[list[int], list[int], list[int]]:
     """Interesting m, n and k: around every tile, vector and chain edge."""
     tiles = kernels.tiles(dtype)
     rows, vector, columns, chain = tiles["MR"], tiles["VL"], tiles["NR"], tiles["KCHAIN"]
-    m = sorted({1, 2, 3, 4, rows - 1, rows, rows + 1, 2 * rows + 3})
+    m = sorted({1, 2, 3, 4, 5, 6, rows - 1, rows, rows + 1, 2 * rows + 3})
     n = sorted({1, 2, vector - 1, vector, vector + 1, columns, columns + 1, 4 * vector + 1, 8 * vector, 9 * vector - 1})
     k = [1, 2, vector, vector + 1, 2 * vector + 3, chain - 1, chain, chain + 1, 2 * chain + 1]
     return m, n, k
@@ -289,7 +289,15 @@ def test_random_shapes(dtype: str) -> None:
 @each_dtype
 @pytest.mark.parametrize(
     "shape",
-    [(260, 600, 520), (300, 140, 1024), (125, 1024, 550), (57, 1030, 1800), (517, 519, 1100), (131, 70, 300)],
+    [
+        (260, 600, 520),
+        (300, 140, 1024),
+        (125, 1024, 550),
+        (57, 1030, 1800),
+        (517, 519, 1100),
+        (131, 70, 300),
+        (200, 801, 701),
+    ],
     ids=str,
 )
 def test_packed(dtype: str, shape: tuple[int, int, int]) -> None:

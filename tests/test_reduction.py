@@ -140,6 +140,30 @@ def test_nan_and_infinity(dtype: str) -> None:
 
 
 @each_dtype
+def test_the_largest_of_a_row_of_any_length(dtype: str) -> None:
+    """And where it is, however long the row, whatever else is in it, and however it lies."""
+    rng = np.random.default_rng(8)
+    for n in (1, 2, 15, 16, 17, 31, 33, 100, 255, 256, 257, 700, SUM_CHUNK, SUM_CHUNK + 1):
+        x = rng.integers(-40, 1, (24, n)).astype(dtype)  # the largest, 0, is there many times, or is negative
+        x[::3] *= rng.choice([-1, 1], x[::3].shape)
+        x[1::3] -= 100
+        x[rng.integers(0, 24, 6), rng.integers(0, n, 6)] = np.nan
+        x[rng.integers(0, 24, 6), rng.integers(0, n, 6)] = np.inf
+        x[rng.integers(0, 24, 6), rng.integers(0, n, 6)] = -np.inf
+        x[-1] = -np.inf
+        apart = np.zeros((24, n, 2), dtype)[..., 0]
+        apart[:] = x
+        largest = ops.max(guard.guarded(x), axis=1)
+        np.testing.assert_array_equal(largest, x.max(axis=1))
+        np.testing.assert_array_equal(ops.argmax(guard.guarded(x)), x.argmax(axis=1))
+        np.testing.assert_array_equal(ops.argmax(apart), x.argmax(axis=1))
+        strided = ops.max(apart, axis=1)
+        np.testing.assert_array_equal(strided, largest)
+        known = ~np.isnan(largest)
+        np.testing.assert_array_equal(np.signbit(strided)[known], np.signbit(largest)[known])
+
+
+@each_dtype
 def test_argmax_is_the_first_nan(dtype: str) -> None:
     rng = np.random.default_rng(3)
     for n in range(1, 20):

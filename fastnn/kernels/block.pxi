@@ -49,3 +49,24 @@ cdef vf block_maximum(const real *block, int64_t n) noexcept nogil:
 
 cdef vf block_sum(const real *block, int64_t n) noexcept nogil:
     return fold_block(SUM, block, n)
+
+
+cdef inline int64_t rows_together(int64_t n) noexcept nogil:
+    """How many rows of n elements pass through the first-level cache together, at most VL."""
+    return max(<int64_t> 1, min(<int64_t> VL, L1_REALS // max(n, <int64_t> 1)))
+
+
+cdef vf fold_rows(int kind, vf *lanes, int64_t rows) noexcept nogil:
+    """The lanes of up to VL rows, one row behind the other, each row folded to one number."""
+    cdef real block[LANES * VL]
+    cdef real folded[VL]
+    cdef int64_t r
+    cdef int v
+    if rows <= FEW_ROWS:
+        memset(folded, 0, sizeof(folded))
+        for r in range(rows):
+            folded[r] = vlane0(fold_lanes(kind, lanes + r * LANE_VECTORS))
+        return vload(folded)
+    for v in range(LANE_VECTORS):
+        transpose_square(block + v * VL * VL, VL, <const real *> lanes + v * VL, LANES)
+    return fold_block(kind, block, LANES)

@@ -137,28 +137,38 @@ cdef inline real loss_with_label(const CrossEntropy *loss, const Row *row, int64
     return value
 
 
-cdef int cross_entropy_row(const CrossEntropy *loss, int64_t number) noexcept nogil:
-    cdef int64_t first = number * loss.classes, label = 0
-    cdef real value, weight = row_weight(&loss.weights, number, loss.n)
+cdef int cross_entropy_rows(const CrossEntropy *loss, int64_t first, int64_t rows) noexcept nogil:
+    """Up to VL rows."""
+    cdef real shifts[VL]
+    cdef real inverses[VL]
+    cdef real log_totals[VL]
+    cdef int64_t label[VL]
+    cdef real value, weight
     cdef bint with_slope = loss.slope.data != NULL
     cdef Row row
-    cdef vf total
-    if not loss.dense:
-        label = label_of(&loss.target, number)
-        if label < 0 or label >= loss.classes:
+    cdef vf shift, total
+    cdef int64_t r, start
+    for r in range(rows):
+        label[r] = 0 if loss.dense else label_of(&loss.target, first + r)
+        if label[r] < 0 or label[r] >= loss.classes:
             return KERNEL_BAD_LABEL
-    row.shift = vsplat(row_top(&loss.logits, first, loss.classes))
-    total = vsplat(exp_sum(&loss.slope if with_slope else NULL, &loss.logits, first, loss.classes, row.shift))
-    row.inverse, row.log_total = vsplat(1) / total, vlog(total)
-    row.scale = vsplat(weight * loss.scale)
-    if loss.dense:
-        value = dense_loss(loss, &row, first)
-        if with_slope:
-            finish_slope(loss, &row, first)
-    else:
-        value = loss_with_label(loss, &row, first, label)
-    if loss.rows.data != NULL:
-        set_element(&loss.rows, number, value * weight)
+    exp_sums(&loss.slope if with_slope else NULL, &loss.logits, first, rows, loss.classes, &shift, &total)
+    vstore(shifts, shift)
+    vstore(inverses, vsplat(1) / total)
+    vstore(log_totals, vlog(total))
+    for r in range(rows):
+        start = (first + r) * loss.classes
+        weight = row_weight(&loss.weights, first + r, loss.n)
+        row.shift, row.inverse, row.log_total = vsplat(shifts[r]), vsplat(inverses[r]), vsplat(log_totals[r])
+        row.scale = vsplat(weight * loss.scale)
+        if loss.dense:
+            value = dense_loss(loss, &row, start)
+            if with_slope:
+                finish_slope(loss, &row, start)
+        else:
+            value = loss_with_label(loss, &row, start, label[r])
+        if loss.rows.data != NULL:
+            set_element(&loss.rows, first + r, value * weight)
     return KERNEL_OK
 
 
@@ -208,7 +218,7 @@ cdef vf block_with_probabilities(const CrossEntropy *loss, Block *block) noexcep
 
 
 cdef int cross_entropy_block(const CrossEntropy *loss, int64_t first, int64_t rows) noexcept nogil:
-    """`cross_entropy_row` for several rows, with the same bits."""
+    """`cross_entropy_rows` for short rows, with the same bits."""
     cdef Block block
     cdef real weights[VL]
     cdef real values[VL]
@@ -254,16 +264,16 @@ cdef void read_cross_entropy(const Instruction *instruction, CrossEntropy *loss)
 
 
 cdef int run_cross_entropy(const CrossEntropy *loss, int thread, int n_threads) noexcept nogil:
-    cdef int64_t first, last
+    cdef int64_t first, last, rows
     cdef int status = KERNEL_OK
     share(loss.n, 1, thread, n_threads, &first, &last)
     while first < last and status == KERNEL_OK:
-        if loss.classes <= LANES and last - first > FEW_ROWS:
-            status = cross_entropy_block(loss, first, min(last - first, VL))
-            first += VL
+        rows = min(last - first, rows_together(loss.classes))
+        if loss.classes <= LANES and rows > FEW_ROWS:
+            status = cross_entropy_block(loss, first, rows)
         else:
-            status = cross_entropy_row(loss, first)
-            first += 1
+            status = cross_entropy_rows(loss, first, rows)
+        first += rows
     return status
 
 

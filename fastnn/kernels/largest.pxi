@@ -5,30 +5,26 @@ cdef enum:
     SEARCHED_RUN = 256   # elements that are searched once it is known that the largest is among them
 
 
-cdef inline real largest_of(bint asked, const real *p, int64_t n, bint *known) noexcept nogil:
-    """The largest of n contiguous elements; anything where some are NaN. `asked`, a literal: whether to find out if it
-    is known for sure, since none is infinite or NaN."""
+cdef inline real largest_of(const real *p, int64_t n, bint *known) noexcept nogil:
+    """The largest of n >= 1 contiguous elements; not known for sure if some are infinite or NaN."""
     cdef vf top = vsplat(-INFINITE), other = vsplat(-INFINITE), zero = vsplat(0), x, y
     cdef int64_t i = 0
     cdef int half = VL // 2
     while i + 2 * VL <= n:
         x, y = vload(p + i), vload(p + i + VL)
         top, other = vmax(x, top), vmax(y, other)
-        if asked:
-            zero = zero + ((x - x) + (y - y))
+        zero = zero + ((x - x) + (y - y))  # or NaN
         i += 2 * VL
     while i < n:
         x = load_up_to(p + i, n - i, vsplat(p[0]))
         top = vmax(x, top)
-        if asked:
-            zero = zero + (x - x)
+        zero = zero + (x - x)
         i += VL
     top = vmax(other, top)
     while half >= 1:
         top = vmax(vdown(top, half), top)
         half //= 2
-    if asked:
-        known[0] = not vany(~vequal(zero, zero))
+    known[0] = not vany(~vequal(zero, zero))
     return vlane0(top)
 
 
@@ -48,11 +44,23 @@ cdef real row_maximum(const Operand *x, int64_t first, int64_t n) noexcept nogil
     return reduce_row(MAXIMUM, x, first, n)
 
 
-cdef real row_top(const Operand *x, int64_t first, int64_t n) noexcept nogil:
-    """What a softmax's row is shifted by: its largest number. NaN need not come through: its exponential is NaN, too."""
-    if not is_contiguous(x):
-        return row_maximum(x, first, n)
-    return largest_of(False, <const real *> x.data + first, n, NULL)
+cdef inline void top_lanes(const real *p, int64_t n, vf *result) noexcept nogil:
+    """The lanes of what a softmax's row, n contiguous elements, is shifted by: the largest. NaN need not come through:
+    its exponential is NaN as well."""
+    cdef vf lanes[LANE_VECTORS]
+    cdef int64_t i = 0
+    cdef int v
+    for v in range(LANE_VECTORS):
+        lanes[v] = vsplat(-INFINITE)
+    while i + LANES <= n:
+        for v in range(LANE_VECTORS):
+            lanes[v] = vmax(vload(p + i + v * VL), lanes[v])
+        i += LANES
+    for v in range(LANE_VECTORS):
+        if i < n:
+            lanes[v] = vmax(load_up_to(p + i, n - i, vsplat(-INFINITE)), lanes[v])
+        i += VL
+        result[v] = lanes[v]
 
 
 cdef inline void arrange_rows(Operand *view, const Operand *x, int64_t mask, int64_t *rows,
@@ -83,7 +91,7 @@ cdef inline bint first_in_piece(const real *p, int64_t n, int64_t *place) noexce
     cdef bint known
     while start < n:
         run = min(n - start, <int64_t> SEARCHED_RUN)
-        top = largest_of(True, p + start, run, &known)
+        top = largest_of(p + start, run, &known)
         if not known:
             return False
         if start == 0 or top > largest:

@@ -130,7 +130,7 @@ cdef inline real reduce_piece(int kind, const real *p, int64_t n) noexcept nogil
     cdef bint known
     cdef int v
     if kind == MAXIMUM and n > 0:
-        top = largest_of_few(p, n, &known) if n <= SHORT_ROW else largest_of(True, p, n, &known)
+        top = largest_of_few(p, n, &known) if n <= SHORT_ROW else largest_of(p, n, &known)
         if known and top != 0:  # a zero's sign depends on the order
             return top
     for v in range(LANE_VECTORS):

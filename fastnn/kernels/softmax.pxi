@@ -13,8 +13,9 @@ cdef void exp_run(real *e, const real *x, int64_t n, vf shift) noexcept nogil:
         i += VL
 
 
-cdef inline real exp_row(bint kept, real *e, const real *x, int64_t n, vf shift) noexcept nogil:
-    """`exp_sum` of a row that lies in one piece and makes one chunk; `kept`, a literal: whether e takes the terms."""
+cdef inline void exp_lanes(bint kept, real *e, const real *x, int64_t n, vf shift, vf *result) noexcept nogil:
+    """The lanes of the sum of exp(x - shift) of a row that lies in one piece and makes one chunk; `kept`, a literal:
+    whether e takes the terms."""
     cdef vf lanes[LANE_VECTORS]
     cdef vf term
     cdef int64_t i = 0
@@ -35,7 +36,8 @@ cdef inline real exp_row(bint kept, real *e, const real *x, int64_t n, vf shift)
             if kept:
                 store_up_to(e + i, term, n - i)
         i += VL
-    return vlane0(fold_lanes(SUM, lanes))
+    for v in range(LANE_VECTORS):
+        result[v] = lanes[v]
 
 
 cdef real exp_sum(const Operand *e, const Operand *x, int64_t first, int64_t n, vf shift) noexcept nogil:
@@ -46,11 +48,6 @@ cdef real exp_sum(const Operand *e, const Operand *x, int64_t first, int64_t n, 
     cdef RowSum row
     cdef int64_t i = 0, run
     cdef int64_t longest = SPAN if e == NULL else min(longest_span(x, SUM_CHUNK), longest_span(e, SUM_CHUNK))
-    if n <= SUM_CHUNK and is_contiguous(x):
-        if e == NULL:
-            return exp_row(False, NULL, <real *> x.data + first, n, shift)
-        if is_contiguous(e):
-            return exp_row(True, <real *> e.data + first, <real *> x.data + first, n, shift)
     start_row(SUM, &row)
     while i < n:
         run = min(n - i, longest)
@@ -64,6 +61,42 @@ cdef real exp_sum(const Operand *e, const Operand *x, int64_t first, int64_t n, 
     return finish_row(SUM, &row)
 
 
+cdef void exp_sums(const Operand *e, const Operand *x, int64_t first, int64_t rows, int64_t n, vf *shift,
+                   vf *total) noexcept nogil:
+    """Of up to VL rows, a lane each: what a row is shifted by, and its sum of exp(x - shift). The terms go to e unless
+    that is NULL.
+
+    Rows that lie in one piece leave their sums' lanes in memory, and all of them are folded together.
+    """
+    cdef real shifts[VL]
+    cdef real totals[VL]
+    cdef vf lanes[VL * LANE_VECTORS]
+    cdef const real *p
+    cdef int64_t r
+    cdef bint pieces = n <= SUM_CHUNK and is_contiguous(x) and (e == NULL or is_contiguous(e))
+    if rows < VL:
+        memset(lanes, 0, sizeof(lanes))
+    if pieces:
+        for r in range(rows):
+            top_lanes(<const real *> x.data + (first + r) * n, n, lanes + r * LANE_VECTORS)
+        shift[0] = fold_rows(MAXIMUM, lanes, rows)
+        vstore(shifts, shift[0])
+        for r in range(rows):
+            p = <const real *> x.data + (first + r) * n
+            if e == NULL:
+                exp_lanes(False, NULL, p, n, vsplat(shifts[r]), lanes + r * LANE_VECTORS)
+            else:
+                exp_lanes(True, <real *> e.data + (first + r) * n, p, n, vsplat(shifts[r]), lanes + r * LANE_VECTORS)
+        total[0] = fold_rows(SUM, lanes, rows)
+        return
+    memset(shifts, 0, sizeof(shifts))
+    memset(totals, 0, sizeof(totals))
+    for r in range(rows):
+        shifts[r] = row_maximum(x, (first + r) * n, n)
+        totals[r] = exp_sum(e, x, (first + r) * n, n, vsplat(shifts[r]))
+    shift[0], total[0] = vload(shifts), vload(totals)
+
+
 cdef void exp_block(real *e, real *z, int64_t n, vf shift) noexcept nogil:
     """z = z - shift and e = exp(z) for a block of rows."""
     cdef int64_t c
@@ -74,17 +107,15 @@ cdef void exp_block(real *e, real *z, int64_t n, vf shift) noexcept nogil:
         vstore(e + c * VL, vexp(shifted))
 
 
-cdef void softmax_row(int kind, const Operand *y, const Operand *x, int64_t first, int64_t n) noexcept nogil:
-    """One row; for softmax y holds the exponentials in between."""
-    cdef const Operand *source = y if kind == SOFTMAX else x
+cdef void softmax_row(int kind, const Operand *y, const Operand *source, int64_t first, int64_t n, vf shift,
+                      vf total) noexcept nogil:
+    """A row from the exponentials and 1 / their sum, or from x and the logarithm of that sum."""
     cdef real from_source[SPAN]
     cdef real to_y[SPAN]
     cdef const real *p
     cdef real *target
-    cdef vf value, total, shift = vsplat(row_top(x, first, n))
+    cdef vf value
     cdef int64_t i = 0, j, run, longest = min(longest_span(source, n), longest_span(y, n))
-    total = vsplat(exp_sum(y if kind == SOFTMAX else NULL, x, first, n, shift))
-    total = vsplat(1) / total if kind == SOFTMAX else vlog(total)
     while i < n:
         run = min(n - i, longest)
         p = read_span(source, first + i, run, from_source)
@@ -98,9 +129,23 @@ cdef void softmax_row(int kind, const Operand *y, const Operand *x, int64_t firs
         i += run
 
 
+cdef void softmax_rows(int kind, const Operand *y, const Operand *x, int64_t first, int64_t rows,
+                       int64_t n) noexcept nogil:
+    """Up to VL rows; for softmax y holds the exponentials in between."""
+    cdef real shifts[VL]
+    cdef real totals[VL]
+    cdef vf shift, total
+    cdef int64_t r
+    exp_sums(y if kind == SOFTMAX else NULL, x, first, rows, n, &shift, &total)
+    vstore(shifts, shift)
+    vstore(totals, vsplat(1) / total if kind == SOFTMAX else vlog(total))
+    for r in range(rows):
+        softmax_row(kind, y, y if kind == SOFTMAX else x, (first + r) * n, n, vsplat(shifts[r]), vsplat(totals[r]))
+
+
 cdef void softmax_block(int kind, const Operand *y, const Operand *x, int64_t first, int64_t rows,
                         int64_t n) noexcept nogil:
-    """The same for up to VL short rows."""
+    """The same for short rows."""
     cdef real e[LANES * VL]
     cdef real z[LANES * VL]
     cdef vf shift, total
@@ -118,18 +163,18 @@ cdef void softmax_block(int kind, const Operand *y, const Operand *x, int64_t fi
 cdef int softmax(const Instruction *instruction, int thread, int n_threads) noexcept nogil:
     """y = softmax(x) or log softmax(x) of each row. Operands: y, x. Integers: kind."""
     cdef int kind = <int> instruction.integer[0]
-    cdef int64_t n = instruction.operand[1].shape[instruction.operand[1].ndim - 1], first, last
+    cdef int64_t n = instruction.operand[1].shape[instruction.operand[1].ndim - 1], first, last, rows
     cdef Operand y, x
     merge(&y, &instruction.operand[0])
     merge(&x, &instruction.operand[1])
     share(count(&x) // max(n, 1), 1, thread, n_threads, &first, &last)
-    if n > LANES:
-        for first in range(first, last):
-            softmax_row(kind, &y, &x, first * n, n)
-        return KERNEL_OK
     while first < last:
-        softmax_block(kind, &y, &x, first, min(last - first, VL), n)
-        first += VL
+        rows = min(last - first, rows_together(n))
+        if n <= LANES:
+            softmax_block(kind, &y, &x, first, rows, n)
+        else:
+            softmax_rows(kind, &y, &x, first, rows, n)
+        first += rows
     return KERNEL_OK
 
 
