@@ -5,6 +5,7 @@ cdef enum:
     NEST_OPERANDS = 4
     LONG_RUN = 1024   # elements from which on it pays to begin at a cache line
     NEST_CHUNK = 256  # elements copied at a time where an operand's innermost axis is strided: 1 or 2 KB each
+    GROUP_CHUNK = 1024  # elements of short rows that make one run
 
 # Computes n elements: data[0] is written, the others are read; all contiguous, and data[0] may be one of the others.
 ctypedef void (*Run)(const Instruction *instruction, real *const *data, int64_t n) noexcept nogil
@@ -154,9 +155,10 @@ cdef inline void run_row(const Nest *nest, const Instruction *instruction, Run r
 
 cdef struct RowGroup:
     # Short rows, one behind the other in the result: some of them make one run.
-    int64_t most           # rows in a run; less than 2: a row is a run of its own
-    bint filled[NEST_OPERANDS]  # the chunk holds the same row, `most` times
-    real chunk[NEST_OPERANDS][NEST_CHUNK]
+    int64_t most                  # rows in a run; less than 2: a row is a run of its own
+    bint repeated[NEST_OPERANDS]  # every row is the same one, ...
+    bint filled[NEST_OPERANDS]    # ... of which the chunk holds enough
+    real chunk[NEST_OPERANDS][GROUP_CHUNK]
 
 
 cdef inline bint goes_on(const Nest *nest, int k) noexcept nogil:
@@ -165,12 +167,18 @@ cdef inline bint goes_on(const Nest *nest, int k) noexcept nogil:
 
 
 cdef inline void start_group(const Nest *nest, RowGroup *group) noexcept nogil:
+    """Finds out how many rows to take together. Longer ones are not worth copying for each run."""
+    cdef int64_t n = nest.shape[nest.ndim - 1]
     cdef int k
     group.most = 0
-    if nest.ndim > 1 and goes_on(nest, 0):
-        group.most = NEST_CHUNK // nest.shape[nest.ndim - 1]
+    if nest.ndim == 1 or not goes_on(nest, 0):
+        return
+    group.most = GROUP_CHUNK // n
     for k in range(nest.n_operands):
+        group.repeated[k] = nest.ndim == 2 and nest.stride[k][0] == 0
         group.filled[k] = False
+        if not (goes_on(nest, k) or group.repeated[k] or n <= NEST_CHUNK):
+            group.most = 0
 
 
 cdef inline void run_group(const Nest *nest, const Instruction *instruction, Run run, real *const *row, int64_t rows,
@@ -178,18 +186,17 @@ cdef inline void run_group(const Nest *nest, const Instruction *instruction, Run
     """Several whole rows. An operand that does not go on from row to row is copied; one row for all rows only once."""
     cdef real *data[NEST_OPERANDS]
     cdef int64_t n = nest.shape[nest.ndim - 1], i
-    cdef int k, inner = nest.ndim - 1, outer = nest.ndim - 2
-    cdef bint repeated
+    cdef int k
     for k in range(nest.n_operands):
         data[k] = row[k]
         if goes_on(nest, k):
             continue
         data[k] = group.chunk[k]
-        repeated = nest.ndim == 2 and nest.stride[k][outer] == 0
         if not group.filled[k]:
-            for i in range(group.most if repeated else rows):
-                read_strided(data[k] + i * n, row[k] + i * nest.stride[k][outer], nest.stride[k][inner], n)
-        group.filled[k] = repeated
+            for i in range(group.most if group.repeated[k] else rows):
+                read_strided(data[k] + i * n, row[k] + i * nest.stride[k][nest.ndim - 2],
+                             nest.stride[k][nest.ndim - 1], n)
+        group.filled[k] = group.repeated[k]
     run(instruction, data, rows * n)
 
 
