@@ -150,7 +150,7 @@ def test_the_largest_of_a_row_of_any_length(dtype: str) -> None:
         x[rng.integers(0, 24, 6), rng.integers(0, n, 6)] = np.nan
         x[rng.integers(0, 24, 6), rng.integers(0, n, 6)] = np.inf
         x[rng.integers(0, 24, 6), rng.integers(0, n, 6)] = -np.inf
-        x[-1] = -np.inf
+        x[-1], x[-2] = -np.inf, -0.0
         apart = np.zeros((24, n, 2), dtype)[..., 0]
         apart[:] = x
         largest = ops.max(guard.guarded(x), axis=1)
@@ -161,6 +161,7 @@ def test_the_largest_of_a_row_of_any_length(dtype: str) -> None:
         np.testing.assert_array_equal(strided, largest)
         known = ~np.isnan(largest)
         np.testing.assert_array_equal(np.signbit(strided)[known], np.signbit(largest)[known])
+        assert np.signbit(largest[-2])
 
 
 @each_dtype

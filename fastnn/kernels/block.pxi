@@ -57,7 +57,8 @@ cdef inline int64_t rows_together(int64_t n) noexcept nogil:
 
 
 cdef vf fold_rows(int kind, vf *lanes, int64_t rows) noexcept nogil:
-    """The lanes of up to VL rows, one row behind the other, each row folded to one number."""
+    """Up to VL rows' lanes, one row behind the other, each row folded to one number; there is room for VL rows, and the
+    lanes are lost."""
     cdef real block[LANES * VL]
     cdef real folded[VL]
     cdef int64_t r
@@ -67,6 +68,7 @@ cdef vf fold_rows(int kind, vf *lanes, int64_t rows) noexcept nogil:
         for r in range(rows):
             folded[r] = vlane0(fold_lanes(kind, lanes + r * LANE_VECTORS))
         return vload(folded)
+    memset(lanes + rows * LANE_VECTORS, 0, (VL - rows) * LANES * sizeof(real))
     for v in range(LANE_VECTORS):
         transpose_square(block + v * VL * VL, VL, <const real *> lanes + v * VL, LANES)
     return fold_block(kind, block, LANES)

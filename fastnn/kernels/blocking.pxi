@@ -262,7 +262,7 @@ cdef inline bint pays_by_columns(const Product *p, int64_t steps) noexcept nogil
 cdef struct Copy:
     # Where bands of a are copied to.
     real *data             # NULL: they are read where they lie
-    int64_t first, last    # which of a's rows it holds of a single band, and of those that follow
+    int64_t first, last    # it holds a's rows first ... last - 1, if a single band of columns was copied
 
 
 cdef inline void place_a(const Product *p, Tile *t, int64_t i, int64_t rows, int64_t bands, int64_t step,
@@ -283,6 +283,7 @@ cdef inline void place_a(const Product *p, Tile *t, int64_t i, int64_t rows, int
         t.a_row, t.a_step = BAND_ROW, 1
     if bands > 1 or not copies_columns(p):
         copy_bands(p, copy.data, t.a_next, a, rows, bands, steps)
+        copy.last = 0
         return
     if i + rows > copy.last:  # a step's rows are neighbours: those of the next band come along, if they fit
         copy.first, copy.last = i, min(i + MR, p.m)

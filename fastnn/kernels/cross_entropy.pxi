@@ -269,7 +269,7 @@ cdef int run_cross_entropy(const CrossEntropy *loss, int thread, int n_threads) 
     share(loss.n, 1, thread, n_threads, &first, &last)
     while first < last and status == KERNEL_OK:
         rows = min(last - first, rows_together(loss.classes))
-        if loss.classes <= LANES and rows > FEW_ROWS:
+        if loss.classes <= LANES and last - first > FEW_ROWS:
             status = cross_entropy_block(loss, first, rows)
         else:
             status = cross_entropy_rows(loss, first, rows)

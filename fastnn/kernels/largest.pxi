@@ -6,30 +6,31 @@ cdef enum:
 
 
 cdef inline real largest_of(const real *p, int64_t n, bint *known) noexcept nogil:
-    """The largest of n >= 1 contiguous elements; not known for sure if some are infinite or NaN."""
-    cdef vf top = vsplat(-INFINITE), other = vsplat(-INFINITE), zero = vsplat(0), x, y
+    """The largest of n >= 1 contiguous elements; known unless there is NaN."""
+    cdef vf top = vsplat(-INFINITE), other = vsplat(-INFINITE), x, y
+    cdef vi unordered = vless(top, top)
     cdef int64_t i = 0
     cdef int half = VL // 2
     while i + 2 * VL <= n:
         x, y = vload(p + i), vload(p + i + VL)
         top, other = vmax(x, top), vmax(y, other)
-        zero = zero + ((x - x) + (y - y))  # or NaN
+        unordered = unordered | ~vequal(x, x) | ~vequal(y, y)
         i += 2 * VL
     while i < n:
         x = load_up_to(p + i, n - i, vsplat(p[0]))
         top = vmax(x, top)
-        zero = zero + (x - x)
+        unordered = unordered | ~vequal(x, x)
         i += VL
     top = vmax(other, top)
     while half >= 1:
         top = vmax(vdown(top, half), top)
         half //= 2
-    known[0] = not vany(~vequal(zero, zero))
+    known[0] = not vany(unordered)
     return vlane0(top)
 
 
 cdef inline real largest_of_few(const real *p, int64_t n, bint *known) noexcept nogil:
-    """The same of a short row's n >= 1 elements, one after the other; known unless there is NaN."""
+    """The same of a short row's elements, one after the other."""
     cdef real top = p[0]
     cdef int64_t i
     known[0] = p[0] == p[0]
@@ -85,7 +86,7 @@ cdef inline int64_t first_of_few(const real *p, int64_t n) noexcept nogil:
 
 
 cdef inline bint first_in_piece(const real *p, int64_t n, int64_t *place) noexcept nogil:
-    """`first_maximum` of n >= 1 contiguous elements; false if some are infinite or NaN."""
+    """`first_maximum` of contiguous elements; false if there is NaN."""
     cdef int64_t start = 0, run, found = 0
     cdef real top, largest = 0
     cdef bint known
@@ -106,7 +107,7 @@ cdef inline bint first_in_piece(const real *p, int64_t n, int64_t *place) noexce
 
 
 cdef int64_t first_maximum(const Operand *x, int64_t first, int64_t n) noexcept nogil:
-    """Where in a row its largest element stands first, or the first NaN."""
+    """Where in a row of n >= 1 elements the largest stands first, or the first NaN."""
     cdef real buffer[SPAN]
     cdef real largest
     cdef int64_t start = 0, place = 0, i, run, longest = longest_span(x, n)

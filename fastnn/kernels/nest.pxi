@@ -5,7 +5,8 @@ cdef enum:
     NEST_OPERANDS = 4
     LONG_RUN = 1024   # elements from which on it pays to begin at a cache line
     NEST_CHUNK = 256  # elements copied at a time where an operand's innermost axis is strided: 1 or 2 KB each
-    GROUP_CHUNK = 1024  # elements of short rows that make one run
+    GROUP_CHUNK = 1024  # elements of short rows that make one run, ...
+    COPIED_ROW = 64     # ... not counting rows from here on that are only copied for it
 
 # Computes n elements: data[0] is written, the others are read; all contiguous, and data[0] may be one of the others.
 ctypedef void (*Run)(const Instruction *instruction, real *const *data, int64_t n) noexcept nogil
@@ -107,11 +108,11 @@ cdef inline void copy_strided(real *target, int64_t target_stride, const real *s
 cdef inline void read_strided(real *target, const real *source, int64_t stride, int64_t n) noexcept nogil:
     """n elements, or one n times if the stride is 0."""
     cdef int64_t i = 0
-    if stride != 0:
+    if stride != 0 and stride != 1:
         copy_strided(target, 1, source, stride, n)
         return
     while i < n:
-        store_up_to(target + i, vsplat(source[0]), n - i)
+        store_up_to(target + i, load_up_to(source + i, n - i, vsplat(0)) if stride == 1 else vsplat(source[0]), n - i)
         i += VL
 
 
@@ -167,8 +168,8 @@ cdef inline bint goes_on(const Nest *nest, int k) noexcept nogil:
 
 
 cdef inline void start_group(const Nest *nest, RowGroup *group) noexcept nogil:
-    """Finds out how many rows to take together. Longer ones are not worth copying for each run."""
-    cdef int64_t n = nest.shape[nest.ndim - 1]
+    """Finds out how many rows to take together. Long ones are not worth copying anew for each run."""
+    cdef int64_t n = nest.shape[nest.ndim - 1], longest
     cdef int k
     group.most = 0
     if nest.ndim == 1 or not goes_on(nest, 0):
@@ -177,7 +178,8 @@ cdef inline void start_group(const Nest *nest, RowGroup *group) noexcept nogil:
     for k in range(nest.n_operands):
         group.repeated[k] = nest.ndim == 2 and nest.stride[k][0] == 0
         group.filled[k] = False
-        if not (goes_on(nest, k) or group.repeated[k] or n <= NEST_CHUNK):
+        longest = COPIED_ROW if nest.stride[k][nest.ndim - 1] == 1 else NEST_CHUNK
+        if n > longest and not (goes_on(nest, k) or group.repeated[k]):
             group.most = 0
 
 

@@ -49,9 +49,9 @@ cdef inline void add_chunk(int kind, vf *total, vf *lost, vf part) noexcept nogi
     total[0] = sum
 
 
-cdef inline vf whole(vf total, vf lost) noexcept nogil:
-    """All chunks' result. Beyond the largest number nothing is known of what was lost."""
-    return vselect(vequal(lost, lost), total + lost, total)
+cdef inline vf whole(int kind, vf total, vf lost) noexcept nogil:
+    """All chunks' result. Beyond the largest number nothing is known of what was lost, and of a maximum nothing was."""
+    return total if kind == MAXIMUM else vselect(vequal(lost, lost), total + lost, total)
 
 
 cdef struct RowSum:
@@ -115,7 +115,7 @@ cdef inline void add_run(int kind, RowSum *row, const real *p, int64_t n) noexce
 cdef inline real finish_row(int kind, RowSum *row) noexcept nogil:
     if row.added % SUM_CHUNK != 0:
         close_chunk(outer_kind(kind), row)
-    return vlane0(whole(row.total, row.lost))
+    return vlane0(whole(kind, row.total, row.lost))
 
 
 cdef void add_to_sum(RowSum *row, const real *p, int64_t n) noexcept nogil:
@@ -169,7 +169,7 @@ cdef inline vf reduce_rows(int kind, const Operand *x, int64_t first, int64_t ro
             part = combine(outer_kind(kind), part, vsplat(reduce_row(kind, x, first + row * n, n)))
             row += 1
         add_chunk(outer_kind(kind), &total, &lost, part)
-    return whole(total, lost)
+    return whole(kind, total, lost)
 
 
 cdef inline void add_rows(int kind, int vectors, vf *part, const real *p, int64_t rows, int64_t n) noexcept nogil:
@@ -212,7 +212,7 @@ cdef inline void reduce_columns(int kind, int vectors, const Operand *x, int64_t
             add_chunk(outer_kind(kind), &total[v], &lost[v], part[v])
     for v in range(vectors):
         if v * VL < width:
-            store_up_to(result + v * VL, whole(total[v], lost[v]) / vsplat(divisor), width - v * VL)
+            store_up_to(result + v * VL, whole(kind, total[v], lost[v]) / vsplat(divisor), width - v * VL)
 
 
 cdef inline int64_t add_axes(Operand *view, const Operand *x, int64_t mask, int end) noexcept nogil:
@@ -289,7 +289,7 @@ cdef inline void close_chunks(int kind, const Reduction *form, const real *parts
         total, lost = nothing(kind), vsplat(0)
         for chunk in range(form.chunks):
             add_chunk(outer_kind(kind), &total, &lost, vsplat(parts[i * form.chunks + chunk]))
-        set_element(&form.y, i, vlane0(whole(total, lost)) / form.divisor)
+        set_element(&form.y, i, vlane0(whole(kind, total, lost)) / form.divisor)
 
 
 cdef inline void reduce_block(int kind, const Reduction *form, int64_t first, int64_t width,

@@ -74,8 +74,6 @@ cdef void exp_sums(const Operand *e, const Operand *x, int64_t first, int64_t ro
     cdef const real *p
     cdef int64_t r
     cdef bint pieces = n <= SUM_CHUNK and is_contiguous(x) and (e == NULL or is_contiguous(e))
-    if rows < VL:
-        memset(lanes, 0, sizeof(lanes))
     if pieces:
         for r in range(rows):
             top_lanes(<const real *> x.data + (first + r) * n, n, lanes + r * LANE_VECTORS)

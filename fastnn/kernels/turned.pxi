@@ -12,8 +12,8 @@ cdef inline int64_t first_in_line(const real *b, int64_t b_column) noexcept nogi
 
 cdef inline void turned(int rows, int groups, bint masked, const Tile *t, int64_t columns,
                         int64_t b_column) noexcept nogil:
-    """All chains of some columns: `groups` times VL or a multiple of that, or, if `masked`, fewer than VL. `rows`,
-    `groups` and `masked` are literals, as in `tile`.
+    """All chains of some columns: `groups` times VL or a multiple of that, or, if `masked`, fewer than VL in one group.
+    `rows`, `groups` and `masked` are literals, as in `tile`.
 
     c starts from what it holds if t.start says so. Each group's sum is a chain of its own: while one waits for its
     next term, another's is added. The chains of one group follow each other, since memory likes long runs.

@@ -205,8 +205,8 @@ VINLINE void vstore_part(real *p, vf x, int64_t n) {
 }
 #endif
 
-/* The same on the lower half of the lanes alone, in half a vector's time where vectors go through in halves; what the
- * others then hold is undefined.                                                                                    */
+/* The same on the lower half of the lanes alone, in half a vector's time where vectors go through in halves; the others
+ * may then hold anything.                                                                                           */
 #if LEVEL == 4
 #if REAL_IS_DOUBLE
 #define LOW(x) _mm512_castpd512_pd256(x)
