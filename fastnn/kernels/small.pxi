@@ -1,6 +1,6 @@
 # Small products: one chain, c in the first-level cache and no more columns than a tile. What follows from shapes and
 # addresses is found out once, when they are bound; a step runs one line of tiles, or two of unequal rows, and the
-# epilogue. The arithmetic, and so the bits, are those of blocking.pxi.
+# epilogue. The arithmetic, and so the bits, are those of bands.pxi.
 
 cdef enum:
     SMALL_WORK = 512       # multiply-adds of a vector

@@ -1,0 +1,124 @@
+# How a product is computed: what is copied, what is read along its rows or turned on the way, which columns come first;
+# and how much scratch memory that takes. Sizes and reasons stand in tiles.h and tuning.pxi; no result depends on them.
+
+
+cdef inline int64_t chain_length(int64_t k) noexcept nogil:
+    return min(k, <int64_t> KCHAIN)
+
+
+cdef inline int64_t block_columns(int64_t k, int64_t reals) noexcept nogil:
+    """How many columns of b are worked on at a time: a chain of all of them is a block of so many reals at most."""
+    cdef int64_t sliver = max(chain_length(k), <int64_t> 1) * NR
+    return max(<int64_t> 1, reals // sliver) * NR
+
+
+cdef inline int64_t block_of_each(int64_t n_threads) noexcept nogil:
+    """How large a packed block may be: threads share the cache that holds wide ones."""
+    return max(<int64_t> BLOCK_REALS, block_reals // n_threads)
+
+
+cdef inline int64_t sliver_reals(int64_t n, int64_t k) noexcept nogil:
+    """Numbers in the slivers of n columns, or of as many as make a block."""
+    return min((n + NR - 1) // NR * NR, block_columns(k, BLOCK_REALS)) * chain_length(k)
+
+
+cpdef int64_t product_scratch(int64_t m, int64_t n, int64_t k, int64_t n_threads) noexcept nogil:
+    """Bytes of scratch memory that each thread of an m x n x k product needs, in any layout; a smaller one needs no
+    more, and all threads together have enough for one that does everything.
+
+    It holds the slivers of a block, of which there are no more than fit into one, whatever k is.
+    """
+    cdef int64_t slivers = (max(m, n) + NR - 1) // NR, block = block_of_each(n_threads)
+    if k <= KCHAIN and slivers * NR * k <= STACK_REALS:  # one chain, and the stack holds what is packed
+        return 0
+    cdef int64_t padded = block // (4096 // <int64_t> sizeof(real))  # those that are 4096 bytes or more
+    cdef int64_t reals = min(slivers * (NR * chain_length(k) + SLIVER_PADDING), block + padded * SLIVER_PADDING)
+    return (COPIED_REALS + reals) * sizeof(real)
+
+
+cpdef int64_t rounded_scratch(int64_t m, int64_t n, int64_t k, int64_t n_threads) noexcept nogil:
+    """The same for a product of rounded numbers, which are copied in any case."""
+    return max(product_scratch(m, n, k, n_threads), <int64_t> (COPIED_REALS * sizeof(real)))
+
+
+cdef inline bint packs_b(const Product *p) noexcept nogil:
+    """Whether b is packed. It must be where the vectors of a row are not contiguous; elsewhere it pays where many rows
+    use a block that the tiles do not read fast enough where it lies (by columns: that would not stay in the first-level
+    cache), or some rows use a b that comes from afar. Rounded numbers are always packed; a kept b is already."""
+    if p.kept != NULL:
+        return False
+    if p.b.column != 1 or p.rounded:
+        return True
+    if p.m >= PACKING_ROWS:
+        if BY_COLUMNS and p.n > NR and crowds(p.b.row, chain_length(p.k)):
+            return True
+        if sliver_reals(p.n, p.k) > packing_reals and (shares_sets(p.b.row) or p.m > last_in_place):
+            return True
+        if straddles(p) and p.m >= STRADDLING_ROWS and p.k * p.n > LARGE_STRADDLING_REALS:
+            return True
+    return p.k * p.n > (large_reals if p.m >= SEVERAL_ROWS else far_reals) and p.m > streamed_rows(p)
+
+
+cdef inline bint packs_a(const Product *p) noexcept nogil:
+    """Whether bands of a are copied: where many tiles use a band that would share few sets of the cache, and where they
+    are rounded."""
+    if p.rounded:
+        return True
+    if p.n < 4 * NR or sliver_reals(p.n, p.k) <= STACK_REALS:
+        return False
+    return p.a.row == 1 or p.a.column == 1 and shares_sets(p.a.row)
+
+
+cdef inline bint straddles(const Product *p) noexcept nogil:
+    """Whether b's rows begin anywhere in a cache line, on a processor for which it was measured what that changes."""
+    return halved and near_l3 and p.b.row % VL != 0
+
+
+cdef inline bint shares_lines(const Product *p) noexcept nogil:
+    """Whether tiles of one row, side by side, would read many cache lines twice, and not find them in a near cache the
+    second time."""
+    return (straddles(p) and p.m == 1 and p.n >= STRADDLING_COLUMNS
+            and STRADDLING_REALS < p.k * p.n <= far_reals)
+
+
+cdef inline int64_t streamed_rows(const Product *p) noexcept nogil:
+    """Up to how many rows read b row after row, rather than in tiles of columns: where it comes from afar, or where the
+    second-level cache does not hold it and parts of its rows would have to share sets. Where threads share the cache
+    that it comes from, few rows look at what all of them read."""
+    cdef int64_t reals = p.k * p.n
+    if reals > memory_reals:
+        return memory_streamed_rows
+    if reals > far_reals:
+        return sharing_streamed_rows if shares_sets(p.b.row) else most_streamed_rows
+    if shares_lines(p):
+        return 1
+    if far_is_shared and p.reals_of_b > far_reals or whole_vectors and reals > L2_REALS and shares_sets(p.b.row):
+        return LOADING_ROWS
+    return 0
+
+
+cdef inline bint is_streamed(const Product *p) noexcept nogil:
+    """Whether rows of b are read one after the other."""
+    return (p.kept == NULL and p.m <= streamed_rows(p) and p.b.column == 1 and p.sum.column == 1 and not p.add
+            and not p.rounded and (p.start.data == NULL or p.start.column == 1))
+
+
+cdef inline bint is_turned(const Product *p) noexcept nogil:
+    """Whether few rows read a b whose columns are contiguous."""
+    return (p.m <= TURNED_ROWS and p.n > FEW and p.b.row == 1 and p.b.column != 1 and p.kept == NULL and not p.add
+            and not p.rounded)
+
+
+cdef inline int64_t columns_before_line(const Product *p) noexcept nogil:
+    """How many columns come first, on their own, so that none of the others' vectors lies in two cache lines.
+
+    A product of few rows does little but load b, one of few steps little but store c. 0 where it does not help: of few
+    columns the first ones take too long on their own, and rows of other lengths begin elsewhere.
+    """
+    cdef bint storing = p.k <= STORING_STEPS
+    cdef const Matrix *x = &p.sum if storing else &p.b
+    if x.column != 1 or x.row % VL != 0 or p.n < (8 * NR if storing else loading_columns):
+        return 0
+    if p.kept != NULL or not storing and (p.m > LOADING_ROWS or p.rounded):
+        return 0
+    return before_line(x.data)
