@@ -105,17 +105,6 @@ cdef inline void copy_strided(real *target, int64_t target_stride, const real *s
         target[i * target_stride] = source[i * source_stride]
 
 
-cdef inline void read_strided(real *target, const real *source, int64_t stride, int64_t n) noexcept nogil:
-    """n elements, or one n times if the stride is 0."""
-    cdef int64_t i = 0
-    if stride != 0 and stride != 1:
-        copy_strided(target, 1, source, stride, n)
-        return
-    while i < n:
-        store_up_to(target + i, load_up_to(source + i, n - i, vsplat(0)) if stride == 1 else vsplat(source[0]), n - i)
-        i += VL
-
-
 cdef inline int64_t head_of_run(const real *p, int64_t n) noexcept nogil:
     """How many of n elements come first, on their own, so that the others fill whole lines; 0 if n is small."""
     return before_line(p) if n >= LONG_RUN else 0
@@ -146,7 +135,7 @@ cdef inline void run_row(const Nest *nest, const Instruction *instruction, Run r
             stride = nest.stride[k][nest.ndim - 1]
             data[k] = row[k] + column if stride == 1 else chunk[k]
             if k > 0 and stride != 1 and (stride != 0 or column == start):  # a repeated number is filled in once
-                read_strided(chunk[k], row[k] + column * stride, stride, length)
+                read_block(chunk[k], 0, row[k] + column * stride, 0, stride, 1, length)
         run_aligned(instruction, run, data, nest.n_operands, length)
         stride = nest.stride[0][nest.ndim - 1]
         if stride != 1:
@@ -187,7 +176,7 @@ cdef inline void run_group(const Nest *nest, const Instruction *instruction, Run
                            RowGroup *group) noexcept nogil:
     """Several whole rows. An operand that does not go on from row to row is copied; one row for all rows only once."""
     cdef real *data[NEST_OPERANDS]
-    cdef int64_t n = nest.shape[nest.ndim - 1], i
+    cdef int64_t n = nest.shape[nest.ndim - 1]
     cdef int k
     for k in range(nest.n_operands):
         data[k] = row[k]
@@ -195,9 +184,8 @@ cdef inline void run_group(const Nest *nest, const Instruction *instruction, Run
             continue
         data[k] = group.chunk[k]
         if not group.filled[k]:
-            for i in range(group.most if group.repeated[k] else rows):
-                read_strided(data[k] + i * n, row[k] + i * nest.stride[k][nest.ndim - 2],
-                             nest.stride[k][nest.ndim - 1], n)
+            read_block(data[k], n, row[k], nest.stride[k][nest.ndim - 2], nest.stride[k][nest.ndim - 1],
+                       group.most if group.repeated[k] else rows, n)
         group.filled[k] = group.repeated[k]
     run(instruction, data, rows * n)
 
@@ -205,17 +193,16 @@ cdef inline void run_group(const Nest *nest, const Instruction *instruction, Run
 cdef inline void next_row(const Nest *nest, real **row, int64_t *index, int64_t rows) noexcept nogil:
     """Goes on by some rows, which end at the end of the last but one axis at the latest."""
     cdef int axis, k
-    cdef int64_t steps = rows
     for axis in range(nest.ndim - 2, -1, -1):
-        index[axis] += steps
+        index[axis] += rows
         for k in range(nest.n_operands):
-            row[k] += steps * nest.stride[k][axis]
+            row[k] += rows * nest.stride[k][axis]
         if index[axis] < nest.shape[axis]:
             return
         index[axis] = 0
         for k in range(nest.n_operands):
             row[k] -= nest.shape[axis] * nest.stride[k][axis]
-        steps = 1
+        rows = 1
 
 
 cdef int elementwise(const Instruction *instruction, int n_operands, Run run, int thread, int n_threads) noexcept nogil:

@@ -41,6 +41,17 @@ cdef void copy_columns(real *to, int64_t to_row, const real *x, int64_t x_column
         i += VL
 
 
+cdef void repeat_columns(real *to, int64_t to_row, const real *x, int64_t x_row, int64_t rows,
+                         int64_t columns) noexcept nogil:
+    """to[i, j] = x[i], contiguous along j."""
+    cdef int64_t i, j
+    for i in range(rows):
+        j = 0
+        while j < columns:
+            store_up_to(to + i * to_row + j, vsplat(x[i * x_row]), columns - j)
+            j += VL
+
+
 cdef inline bint fills_squares(int64_t rows, int64_t columns) noexcept nogil:
     """Whether turning in squares pays; else their numbers are sooner copied one by one."""
     return rows > FEW and columns > FEW
@@ -52,6 +63,8 @@ cdef void read_block(real *to, int64_t to_row, const real *x, int64_t x_row, int
     cdef int64_t i, j
     if x_column == 1:
         copy_rows(to, to_row, x, x_row, rows, columns)
+    elif x_column == 0:
+        repeat_columns(to, to_row, x, x_row, rows, columns)
     elif x_row == 1 and fills_squares(rows, columns):
         copy_columns(to, to_row, x, x_column, rows, columns)
     else:

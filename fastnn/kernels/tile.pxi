@@ -194,29 +194,29 @@ cdef void run_pairs(int rows, int vectors, const Tile *t) noexcept nogil:
 
 cdef inline void choose_tile(int rows, int vectors, int kind, const Tile *t) noexcept nogil:
     if MR >= 14 and rows == 14:
-        tile_narrow(14, vectors, kind, t)
+        tile_widest(14, vectors, kind, t)
     elif MR >= 13 and rows == 13:
-        tile_narrow(13, vectors, kind, t)
+        tile_widest(13, vectors, kind, t)
     elif MR >= 12 and rows == 12:
-        tile_narrow(12, vectors, kind, t)
+        tile_widest(12, vectors, kind, t)
     elif MR >= 11 and rows == 11:
-        tile_narrow(11, vectors, kind, t)
+        tile_widest(11, vectors, kind, t)
     elif MR >= 10 and rows == 10:
-        tile_narrow(10, vectors, kind, t)
+        tile_widest(10, vectors, kind, t)
     elif MR >= 9 and rows == 9:
-        tile_narrow(9, vectors, kind, t)
+        tile_widest(9, vectors, kind, t)
     elif MR >= 8 and rows == 8:
-        tile_narrow(8, vectors, kind, t)
+        tile_widest(8, vectors, kind, t)
     elif MR >= 7 and rows == 7:
-        tile_narrow(7, vectors, kind, t)
+        tile_widest(7, vectors, kind, t)
     elif MR >= 6 and rows == 6:
-        tile_wide(6, vectors, kind, t)
+        tile_widest(6, vectors, kind, t)
     elif MR >= 5 and rows == 5:
-        tile_wide(5, vectors, kind, t)
+        tile_widest(5, vectors, kind, t)
     elif MR >= 4 and rows == 4:
-        tile_wide(4, vectors, kind, t)
+        tile_widest(4, vectors, kind, t)
     elif rows == 3:
-        tile_wide(3, vectors, kind, t)
+        tile_widest(3, vectors, kind, t)
     elif rows == 2:
         tile_widest(2, vectors, kind, t)
     else:
