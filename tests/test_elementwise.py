@@ -284,6 +284,32 @@ def test_threads_share_the_elements(n_threads: int, dtype: str) -> None:
             np.testing.assert_array_equal(z, y + x[..., :1])
 
 
+@each_dtype
+@pytest.mark.parametrize("n_threads", [1, 3])
+def test_results_larger_than_the_caches(n_threads: int, dtype: str) -> None:
+    """Some processors store them past the caches, whole lines at a time: all of them and nothing else, wherever they
+    begin, and whatever they are computed from."""
+    n = (42 << 20) // np.dtype(dtype).itemsize + 37
+    x, memory = np.random.default_rng(0).random(n, dtype) - 0.5, np.empty(n + 32, dtype)
+    square = (11, n // 11)
+    m, column, row = x[: n // 11 * 11].reshape(square), x[:11, None].copy(), x[-square[1] :].copy()
+    for start in (16, 19):
+        memory[:] = 7
+        y = memory[start : start + n]
+        for kernel, name, operands, want in [
+            ("unary", FUNCTIONS.index("relu"), (y, x), np.maximum(x, 0)),
+            ("binary", COMBINATIONS.index("add"), (y, x, x[::-1]), x + x[::-1]),
+            ("binary", COMBINATIONS.index("add"), (y[: m.size].reshape(square), m, row), m + row),
+            ("binary", COMBINATIONS.index("multiply"), (y[: m.size].reshape(square), m, column), m * column),
+            ("slope", FUNCTIONS.index("relu"), (y, y, x), None),  # in place
+        ]:
+            before = y.copy()
+            assert executor.call(kernels.address(kernel, dtype), operands, 1, (name,), (0.0,), 0.0, n_threads) == 0
+            np.testing.assert_array_equal(operands[0], np.where(x > 0, before, 0) if want is None else want)
+        assert (memory[:start] == 7).all()
+        assert (memory[start + n :] == 7).all()
+
+
 RULES: dict[str, Callable[[Any, Any], Any]] = {
     "add": lambda a, b: a + b,
     "subtract": lambda a, b: a - b,

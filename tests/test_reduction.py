@@ -143,7 +143,7 @@ def test_nan_and_infinity(dtype: str) -> None:
 def test_the_largest_of_a_row_of_any_length(dtype: str) -> None:
     """And where it is, however long the row, whatever else is in it, and however it lies."""
     rng = np.random.default_rng(8)
-    for n in (1, 2, 15, 16, 17, 31, 33, 100, 255, 256, 257, 700, SUM_CHUNK, SUM_CHUNK + 1):
+    for n in (1, 2, 15, 16, 17, 31, 33, 100, 255, 256, 257, 700, SUM_CHUNK, SUM_CHUNK + 1, 3 * SUM_CHUNK + 5):
         x = rng.integers(-40, 1, (24, n)).astype(dtype)  # the largest, 0, is there many times, or is negative
         x[::3] *= rng.choice([-1, 1], x[::3].shape)
         x[1::3] -= 100

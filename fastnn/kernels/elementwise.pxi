@@ -22,6 +22,15 @@ cdef inline vf gelu_gate(vf x) noexcept nogil:
     return vsigmoid(vsplat(2 * ROOT_TWO_OVER_PI) * vfma(vsplat(0.044715) * x * x, x, x))
 
 
+cdef inline bint is_light(int code) noexcept nogil:
+    """Whether a function takes less time than memory does."""
+    return code <= F_LEAKY_RELU or F_SQRT <= code <= F_SIGN
+
+
+cdef inline bint is_light_slope(int code) noexcept nogil:
+    return is_light(code) or F_ELU <= code <= F_TANH or F_EXP <= code <= F_LOG1P
+
+
 cdef inline vf function(int code, vf x, vf a) noexcept nogil:
     """f(x); `a` is the function's parameter, where it has one."""
     cdef vf zero = vsplat(0), one = vsplat(1)
@@ -304,7 +313,7 @@ cdef void run_where(const Instruction *instruction, real *const *data, int64_t n
 
 cdef int unary(const Instruction *instruction, int thread, int n_threads) noexcept nogil:
     """y = f(x). Operands y, x; integer 0 is the function's code, number 0 its parameter."""
-    return elementwise(instruction, 2, run_unary, thread, n_threads)
+    return elementwise(instruction, 2, run_unary, is_light(instruction.integer[0]), thread, n_threads)
 
 
 cdef Kernel prepare_unary(Instruction *instruction, int n_threads) noexcept nogil:
@@ -313,7 +322,7 @@ cdef Kernel prepare_unary(Instruction *instruction, int n_threads) noexcept nogi
 
 cdef int slope(const Instruction *instruction, int thread, int n_threads) noexcept nogil:
     """dx = dy f'(s). Operands dx, dy, s; integer 0 is the function's code, number 0 its parameter."""
-    return elementwise(instruction, 3, run_slope, thread, n_threads)
+    return elementwise(instruction, 3, run_slope, is_light_slope(instruction.integer[0]), thread, n_threads)
 
 
 cdef Kernel prepare_slope(Instruction *instruction, int n_threads) noexcept nogil:
@@ -322,7 +331,7 @@ cdef Kernel prepare_slope(Instruction *instruction, int n_threads) noexcept nogi
 
 cdef int binary(const Instruction *instruction, int thread, int n_threads) noexcept nogil:
     """y = a + b, a - b, ... Operands y, a, b; integer 0 is the code. a and b are broadcast to y's shape."""
-    return elementwise(instruction, 3, run_binary, thread, n_threads)
+    return elementwise(instruction, 3, run_binary, True, thread, n_threads)
 
 
 cdef Kernel prepare_binary(Instruction *instruction, int n_threads) noexcept nogil:
@@ -331,7 +340,7 @@ cdef Kernel prepare_binary(Instruction *instruction, int n_threads) noexcept nog
 
 cdef int where(const Instruction *instruction, int thread, int n_threads) noexcept nogil:
     """y = a where the condition holds, b elsewhere. Operands y, condition, a, b, broadcast to y's shape."""
-    return elementwise(instruction, 4, run_where, thread, n_threads)
+    return elementwise(instruction, 4, run_where, True, thread, n_threads)
 
 
 cdef Kernel prepare_where(Instruction *instruction, int n_threads) noexcept nogil:

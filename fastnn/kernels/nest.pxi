@@ -4,7 +4,6 @@
 cdef enum:
     NEST_OPERANDS = 4
     LONG_RUN = 1024   # elements from which on it pays to begin at a cache line
-    NEST_CHUNK = 256  # elements copied at a time where an operand's innermost axis is strided: 1 or 2 KB each
     GROUP_CHUNK = 1024  # elements of short rows that make one run, ...
     COPIED_ROW = 64     # ... not counting rows from here on that are only copied for it
 
@@ -98,6 +97,16 @@ cdef int64_t open_nest(Nest *nest, const Operand *operand, int n_operands) noexc
     return total
 
 
+cdef inline bint goes_past(const Operand *operand, int n_operands, int64_t total) noexcept nogil:
+    """Whether a result is stored past the caches, which then need not read what it overwrites: one that they cannot
+    hold, of operands that lie elsewhere."""
+    cdef bint past = stores_past and total >= PAST_REALS
+    cdef int k
+    for k in range(1, n_operands):
+        past = past and operand[k].data != operand[0].data
+    return past
+
+
 cdef inline void copy_strided(real *target, int64_t target_stride, const real *source, int64_t source_stride,
                               int64_t n) noexcept nogil:
     cdef int64_t i
@@ -110,20 +119,50 @@ cdef inline int64_t head_of_run(const real *p, int64_t n) noexcept nogil:
     return before_line(p) if n >= LONG_RUN else 0
 
 
-cdef inline void run_aligned(const Instruction *instruction, Run run, real **data, int n_operands,
+cdef inline void skip(real **data, int n_operands, int64_t n) noexcept nogil:
+    """Goes on by n elements."""
+    cdef int k
+    for k in range(n_operands):
+        data[k] += n
+
+
+cdef inline int64_t run_past(const Instruction *instruction, Run run, real *const *data, int n_operands,
                              int64_t n) noexcept nogil:
+    """`run` on as many whole chunks as n elements have, by way of a buffer, from which they are stored past the caches;
+    returns how many elements these are. The result begins at a cache line."""
+    cdef vf chunk[NEST_VECTORS]
+    cdef real *place[NEST_OPERANDS]
+    cdef int64_t done = 0
+    cdef int k
+    while done + NEST_CHUNK <= n:
+        place[0] = <real *> chunk
+        for k in range(1, n_operands):
+            place[k] = data[k] + done
+        run(instruction, place, NEST_CHUNK)
+        for k in range(NEST_VECTORS):
+            vstore_past(data[0] + done + k * VL, chunk[k])
+        done += NEST_CHUNK
+    return done
+
+
+cdef inline void run_aligned(const Instruction *instruction, Run run, real **data, int n_operands, int64_t n,
+                             bint past) noexcept nogil:
     """`run` on n contiguous elements, stored from a cache line's beginning on where there are many."""
     cdef int64_t first = head_of_run(data[0], n)
-    cdef int k
+    past = past and n >= LONG_RUN
     if first > 0:
         run(instruction, data, first)
-        for k in range(n_operands):
-            data[k] += first
-    run(instruction, data, n - first)
+        skip(data, n_operands, first)
+        n -= first
+    if past:
+        first = run_past(instruction, run, data, n_operands, n)
+        skip(data, n_operands, first)
+        n -= first
+    run(instruction, data, n)
 
 
 cdef inline void run_row(const Nest *nest, const Instruction *instruction, Run run, real *const *row, int64_t column,
-                         int64_t n) noexcept nogil:
+                         int64_t n, bint past) noexcept nogil:
     """n elements of a row, from `column` on; operands that are not contiguous in it go through chunks."""
     cdef real chunk[NEST_OPERANDS][NEST_CHUNK]
     cdef real *data[NEST_OPERANDS]
@@ -136,7 +175,7 @@ cdef inline void run_row(const Nest *nest, const Instruction *instruction, Run r
             data[k] = row[k] + column if stride == 1 else chunk[k]
             if k > 0 and stride != 1 and (stride != 0 or column == start):  # a repeated number is filled in once
                 read_block(chunk[k], 0, row[k] + column * stride, 0, stride, 1, length)
-        run_aligned(instruction, run, data, nest.n_operands, length)
+        run_aligned(instruction, run, data, nest.n_operands, length, past)
         stride = nest.stride[0][nest.ndim - 1]
         if stride != 1:
             copy_strided(row[0] + column * stride, stride, chunk[0], 1, length)
@@ -205,15 +244,19 @@ cdef inline void next_row(const Nest *nest, real **row, int64_t *index, int64_t 
         rows = 1
 
 
-cdef int elementwise(const Instruction *instruction, int n_operands, Run run, int thread, int n_threads) noexcept nogil:
-    """Applies `run` to the thread's share of the first operand, the others being broadcast to its shape."""
+cdef int elementwise(const Instruction *instruction, int n_operands, Run run, bint light, int thread,
+                     int n_threads) noexcept nogil:
+    """Applies `run` to the thread's share of the first operand, the others being broadcast to its shape. `light`: it
+    takes less time than memory does."""
     cdef Nest nest
     cdef RowGroup group
     cdef int64_t first, last, column, rows, n, position, width
+    cdef int64_t total = open_nest(&nest, instruction.operand, n_operands)
     cdef int64_t index[MAX_DIMS]
     cdef real *row[NEST_OPERANDS]
     cdef int k, axis
-    share(open_nest(&nest, instruction.operand, n_operands), 16, thread, n_threads, &first, &last)
+    cdef bint past = light and goes_past(instruction.operand, n_operands, total)
+    share(total, 16, thread, n_threads, &first, &last)
     if first == last:
         return KERNEL_OK
     for k in range(n_operands):
@@ -233,10 +276,12 @@ cdef int elementwise(const Instruction *instruction, int n_operands, Run run, in
             n = rows * width
             run_group(&nest, instruction, run, row, rows, &group)
         else:
-            run_row(&nest, instruction, run, row, column, n)
+            run_row(&nest, instruction, run, row, column, n, past)
         next_row(&nest, row, index, rows)
         first += n
         column = 0
+    if past:
+        vflush_past()
     return KERNEL_OK
 
 
@@ -254,6 +299,7 @@ cdef int prepared_elementwise(const Instruction *instruction, int thread, int n_
 
 
 cdef Kernel prepare_elementwise(Instruction *instruction, int n_operands, Run run, int n_threads) noexcept nogil:
+    """The short way for what lies in one piece; what may go past the caches takes the usual one."""
     cdef Flat *flat = <Flat *> instruction.form
     cdef Nest nest
     cdef int k
@@ -261,4 +307,6 @@ cdef Kernel prepare_elementwise(Instruction *instruction, int n_operands, Run ru
     flat.total = open_nest(&nest, instruction.operand, n_operands)
     for k in range(n_operands):
         flat.data[k] = <real *> instruction.operand[k].data
-    return <Kernel> prepared_elementwise if n_threads == 1 and nest.ndim == 1 and nest.direct else NULL
+    if n_threads == 1 and nest.ndim == 1 and nest.direct and flat.total < PAST_REALS:
+        return <Kernel> prepared_elementwise
+    return NULL

@@ -123,32 +123,64 @@ cdef void add_to_sum(RowSum *row, const real *p, int64_t n) noexcept nogil:
     add_run(SUM, row, p, n)
 
 
+cdef inline bint find_largest(const real *p, int64_t n, real *top) noexcept nogil:
+    """The largest of n contiguous elements, unless which it is depends on the order: one of zeros, of NaN, of none."""
+    cdef bint known = False
+    if n > 0:
+        top[0] = largest_of_few(p, n, &known) if n <= SHORT_ROW else largest_of(p, n, &known)
+    return known and top[0] != 0
+
+
 cdef inline real reduce_piece(int kind, const real *p, int64_t n) noexcept nogil:
     """`reduce_row` of a row that lies in one piece and makes one chunk."""
     cdef vf lanes[LANE_VECTORS]
     cdef real top
-    cdef bint known
     cdef int v
-    if kind == MAXIMUM and n > 0:
-        top = largest_of_few(p, n, &known) if n <= SHORT_ROW else largest_of(p, n, &known)
-        if known and top != 0:  # a zero's sign depends on the order
-            return top
+    if kind == MAXIMUM and find_largest(p, n, &top):
+        return top
     for v in range(LANE_VECTORS):
         lanes[v] = nothing(kind)
     add_lanes(kind, lanes, p, n)
     return vlane0(fold_lanes(outer_kind(kind), lanes))
 
 
+cdef inline void reduce_two_chunks(int kind, const real *p, vf *one, vf *two) noexcept nogil:
+    """Two chunks that lie one behind the other, side by side: each is a chain of additions, and they need not wait for
+    each other. Results in lane 0."""
+    cdef vf lanes[LANE_VECTORS]
+    cdef vf others[LANE_VECTORS]
+    cdef int64_t i = 0
+    cdef int v
+    for v in range(LANE_VECTORS):
+        lanes[v] = others[v] = nothing(kind)
+    while i < SUM_CHUNK:
+        for v in range(LANE_VECTORS):
+            lanes[v] = combine(kind, lanes[v], vload(p + i + v * VL))
+            others[v] = combine(kind, others[v], vload(p + SUM_CHUNK + i + v * VL))
+        i += LANES
+    one[0], two[0] = fold_lanes(outer_kind(kind), lanes), fold_lanes(outer_kind(kind), others)
+
+
 cdef inline real reduce_row(int kind, const Operand *x, int64_t first, int64_t n) noexcept nogil:
     """Elements first ... first + n - 1 reduced to one."""
     cdef real buffer[SPAN]
     cdef RowSum row
+    cdef vf one, two
+    cdef real top
     cdef int64_t i = 0, run, longest = longest_span(x, SUM_CHUNK)
     if n == 1 and kind == SUM:
         return element(x, first) + 0  # a sum starts from 0, which makes 0 of -0
     if n <= longest:
         return reduce_piece(kind, read_span(x, first, n, buffer), n)
+    if kind == MAXIMUM and is_contiguous(x) and find_largest(<const real *> x.data + first, n, &top):
+        return top
     start_row(kind, &row)
+    if n <= L2_REALS and is_contiguous(x):  # from farther, the processor fetches ahead along one chunk only
+        while i + 2 * SUM_CHUNK <= n:
+            reduce_two_chunks(kind, <const real *> x.data + first + i, &one, &two)
+            add_chunk(outer_kind(kind), &row.total, &row.lost, one)
+            add_chunk(outer_kind(kind), &row.total, &row.lost, two)
+            i += 2 * SUM_CHUNK
     while i < n:
         run = min(n - i, longest)
         add_run(kind, &row, read_span(x, first + i, run, buffer), run)

@@ -146,4 +146,8 @@ enum {
 
 #define LANE_VECTORS (LANES / VL) /* vectors that hold the lanes of a row sum */
 
+#define NEST_CHUNK 256 /* elements of elementwise work that go through a buffer: 1 or 2 KB */
+#define NEST_VECTORS (NEST_CHUNK / VL)
+#define PAST_REALS (41943040 / (REAL_BITS / 8)) /* results from here on leave nothing of themselves in the caches */
+
 #endif

@@ -87,6 +87,15 @@ VINLINE void vprefetch_near(const real *p) { __builtin_prefetch(p, 0, 2); } /* i
 /* From here on, the compiler does not know what p was made from, and keeps it in a register of its own. */
 #define forget_origin(p) __asm__("" : "+r"(p))
 VINLINE void vstore(real *p, vf x) { *(vf_unaligned *)p = x; }
+/* Stores that go past the caches to memory, whole lines at a time: p begins a vector's place. Other threads see them once
+ * they are flushed.                                                                                                 */
+#if LEVEL >= 2
+VINLINE void vstore_past(real *p, vf x) { V(stream)(p, x); }
+VINLINE void vflush_past(void) { _mm_sfence(); }
+#else
+#define vstore_past vstore
+VINLINE void vflush_past(void) {}
+#endif
 VINLINE vf vsplat(real x) { return x - (vf){0}; } /* x - 0 is x for every x, -0 included */
 VINLINE vi vbits(vf x) { return (vi)x; }
 VINLINE vf vfrombits(vi x) { return (vf)x; }

@@ -19,11 +19,13 @@ cdef extern from "vector.h":
     enum: NV, VL, NR, TILE_VECTORS, WIDEST_ROWS, WIDE_ROWS
     enum: TURNED_ROWS, TURNED_GROUPS, MOST_TURNED_GROUPS, TURNED_COLUMNS
     const int64_t UNLIMITED
-    enum: KCHAIN, ROW_CHUNK, SUM_CHUNK, LANES, LANE_VECTORS
+    enum: KCHAIN, ROW_CHUNK, SUM_CHUNK, LANES, LANE_VECTORS, NEST_CHUNK, NEST_VECTORS, PAST_REALS
     vf vload(const real *p) noexcept nogil
     vf vload_once(const real *p) noexcept nogil
     vf vload_part(const real *p, int64_t n) noexcept nogil
     void forget_origin(...) noexcept nogil
+    void vstore_past(real *p, vf x) noexcept nogil
+    void vflush_past() noexcept nogil
     void vprefetch(const real *p) noexcept nogil
     void vprefetch_near(const real *p) noexcept nogil
     void vstore(real *p, vf x) noexcept nogil

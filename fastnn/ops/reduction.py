@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import cache
 from operator import index
 from typing import Any
 
@@ -31,7 +32,7 @@ def normalise_axes(name: str, axis: Axes, ndim: int) -> tuple[int, ...]:
         If an axis does not exist or comes twice.
     """
     if axis is None:
-        return tuple(range(ndim))
+        return _all_axes(ndim)
     if type(axis) is int and 0 <= axis < ndim:  # most calls' way, a microsecond shorter
         return (axis,)
     axes = [index(each) for each in (axis if isinstance(axis, Sequence) else (axis,))]
@@ -44,8 +45,15 @@ def normalise_axes(name: str, axis: Axes, ndim: int) -> tuple[int, ...]:
     return found
 
 
+@cache
+def _all_axes(ndim: int) -> tuple[int, ...]:
+    return tuple(range(ndim))
+
+
 def rank(name: str, value: Any) -> int:
     """Number of dimensions of what operation `name` is called with: a symbol, a parameter or an array."""
+    if type(value) is np.ndarray:  # most calls' way, a third of a microsecond shorter
+        return value.ndim
     return len(value.shape) if isinstance(value, Symbol) else as_array(value, name).ndim
 
 
