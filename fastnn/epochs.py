@@ -24,6 +24,7 @@ from fastnn.step import Kind
 from fastnn.stepper import Batches, Stepper
 
 SLICE_SECONDS = 0.1  # how long compiled code runs before Python has a look
+TABLE_UPDATES = 2000  # rows of a run table at most: some 100 KB, which stay in the cache and are used again
 
 Watch = Callable[[int, float], bool]  # told of steps made and the last loss; says whether to go on
 
@@ -52,8 +53,7 @@ class ArrayEpochs:
         self.shuffle = shuffle
         self.measured = measured
         self.per_update = per_update
-        self._starts = np.arange(0, samples.n, batch)
-        self._rows = np.minimum(batch, samples.n - self._starts)
+        self._batch = batch
         kind = Kind(batch, shuffle, bool(measured), "update" if per_update == 1 else "accumulate")
         self._runner = stepper.runner(samples, kind)
         self._arrays = stepper.network.block.backend.bring(samples.bound())
@@ -61,7 +61,13 @@ class ArrayEpochs:
     @property
     def updates(self) -> int:
         """How many an epoch has."""
-        return -(-len(self._rows) // self.per_update)
+        return -(-self.samples.n // (self._batch * self.per_update))
+
+    def _batches(self, first: int, stop: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Rows and first row of the batches of the updates from `first` on and before `stop`."""
+        starts = np.arange(first * self.per_update, stop * self.per_update) * self._batch
+        starts = starts[: np.searchsorted(starts, self.samples.n)]  # the last update may have fewer
+        return np.minimum(self._batch, self.samples.n - starts), starts
 
     def run(self, epoch: int, watch: Watch, each_step: bool) -> dict[str, float]:
         """Goes through all rows once, in slices of steps; slicing changes no bit."""
@@ -76,7 +82,8 @@ class ArrayEpochs:
         done, going = 0, True
         size = max(1, self.stepper.slice_batches.get(self._runner, 1) // self.per_update)  # as in the last epoch
         while done < self.updates and going:
-            stop = done + 1 if each_step else min(self.updates, done + size)
+            table_end = done - done % TABLE_UPDATES + TABLE_UPDATES
+            stop = done + 1 if each_step else min(self.updates, done + size, table_end)
             began = time.perf_counter()
             losses[done:stop] = advance(done, stop)
             seconds = time.perf_counter() - began
@@ -84,12 +91,10 @@ class ArrayEpochs:
             self.stepper.slice_batches[self._runner] = size * self.per_update
             going = watch(stop - done, float(losses[stop - 1]))
             done = stop
-        rows = self._rows
-        if self.per_update > 1:
-            rows = np.add.reduceat(rows, np.arange(0, len(rows), self.per_update))
-        rows = rows[:done]
-        seen = int(rows.sum())
-        numbers = {"loss": float(np.sum(losses[:done] * rows) / seen)}
+        rows = self._batch * self.per_update  # of an update; the last may have fewer
+        seen = min(done * rows, samples.n)
+        losses[done - 1] *= (seen - (done - 1) * rows) / rows
+        numbers = {"loss": float(np.sum(losses[:done]) * (rows / seen))}
         if not self.measured:
             return numbers
         picked = slice(seen) if order is None else order[:seen]
@@ -97,16 +102,24 @@ class ArrayEpochs:
 
     def _single(self, arrays: dict[str, Any]) -> Callable[[int, int], Any]:
         """Makes the updates from `first` on and before `stop`, one from each batch."""
-        table = self.stepper.table(self._runner, self._rows, self._starts)
-        return lambda first, stop: self.stepper.advance(self._runner, table[first:stop], arrays)
+        table = np.empty((0, 0))
+
+        def advance(first: int, stop: int) -> NDArray[np.float64]:
+            nonlocal table
+            begin = first - first % TABLE_UPDATES
+            if first == begin:
+                batches = self._batches(begin, min(begin + TABLE_UPDATES, self.updates))
+                table = self.stepper.table(self._runner, *batches)
+            return self.stepper.advance(self._runner, table[first - begin : stop - begin], arrays)
+
+        return advance
 
     def _accumulating(self, arrays: dict[str, Any]) -> Callable[[int, int], Any]:
         """The same, each from several batches."""
 
         def advance(first: int, stop: int) -> list[float]:
-            parts = [slice(i * self.per_update, (i + 1) * self.per_update) for i in range(first, stop)]
-            return [self.stepper.accumulate([Batches(self._runner, arrays, self._rows[part], self._starts[part])],
-                                            self.per_update) for part in parts]  # fmt: skip
+            return [self.stepper.accumulate([Batches(self._runner, arrays, *self._batches(i, i + 1))], self.per_update)
+                    for i in range(first, stop)]  # fmt: skip
 
         return advance
 

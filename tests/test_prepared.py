@@ -12,6 +12,7 @@ import reference
 from numpy.typing import NDArray
 
 from fastnn import kernels
+from fastnn.graph.plan import ALIGNMENT
 from fastnn.kernels import executor
 from fastnn.ops.linear import FORWARD, SLOPE
 from fastnn.program import OPERATIONS, TYPE_CODES
@@ -27,10 +28,14 @@ each_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: f"{kerne
 
 
 def run(kernel: str, dtype: str, operands: list[Array | None], n_outputs: int, integers: tuple[int, ...] = (),
-        numbers: tuple[float, ...] = (), *, prepared: bool = True) -> int:  # fmt: skip
-    """Runs one instruction as a Program does; column 0 of the run row is RATE or, for a gather, 1: the start."""
+        numbers: tuple[float, ...] = (), *, prepared: bool = True, padded: bool = False) -> int:  # fmt: skip
+    """Runs one instruction as a Program does; column 0 of the run row is RATE or, for a gather, 1: the start.
+
+    `padded`: operands of the kernel's type are followed by memory of their own up to a cache line's end.
+    """
     blocks: list[Any] = [*operands, None]
-    described = [None if array is None else (number, 0, array.shape, TYPE_CODES[array.dtype.name])
+    described = [None if array is None else (number, 0, array.shape, TYPE_CODES[array.dtype.name],
+                                             padded and array.dtype == dtype)
                  for number, array in enumerate(operands)]  # fmt: skip
     prepare = kernels.preparation(kernel, dtype) if prepared else 0
     scratch = 1 << 20
@@ -55,6 +60,17 @@ def fresh(operands: list[Array | None]) -> list[Array | None]:
     return [None if array is None else guard.guarded(array) for array in operands]
 
 
+def with_padding(array: Array | None) -> Array | None:
+    """A copy with NaN behind it up to a cache line's end, and a page that nobody may touch from there on."""
+    if array is None:
+        return None
+    numbers = ALIGNMENT // array.itemsize
+    memory = guard.guarded_empty((array.size + numbers - 1) // numbers * numbers, array.dtype)
+    memory[:] = -1 if array.dtype.kind == "i" else np.nan
+    memory[: array.size] = array.ravel()
+    return memory[: array.size].reshape(array.shape)
+
+
 def assert_same_bits(got: Array, want: Array) -> None:
     """Equal bit for bit; any NaN equals any other."""
     np.testing.assert_array_equal(got, want)
@@ -64,12 +80,14 @@ def assert_same_bits(got: Array, want: Array) -> None:
 def assert_prepared_is_general(kernel: str, dtype: str, operands: list[Array | None], n_outputs: int,
                                integers: tuple[int, ...] = (), numbers: tuple[float, ...] = ()) -> None:  # fmt: skip
     assert kernels.preparation(kernel, dtype)
-    want, got = fresh(operands), fresh(operands)
+    want = fresh(operands)
     status = run(kernel, dtype, want, n_outputs, integers, numbers, prepared=False)
-    assert run(kernel, dtype, got, n_outputs, integers, numbers) == status
-    for mine, other in zip(got[:n_outputs], want[:n_outputs], strict=True):
-        if status == 0 and mine is not None and other is not None:  # a kernel that refuses may have begun
-            assert_same_bits(mine, other)
+    for padded in (False, True):
+        got = list(map(with_padding, operands)) if padded else fresh(operands)
+        assert run(kernel, dtype, got, n_outputs, integers, numbers, padded=padded) == status
+        for mine, other in zip(got[:n_outputs], want[:n_outputs], strict=True):
+            if status == 0 and mine is not None and other is not None:  # a kernel that refuses may have begun
+                assert_same_bits(mine, other)
 
 
 def sizes(dtype: str) -> tuple[list[int], list[int], list[int]]:
@@ -133,6 +151,15 @@ def test_updates_by_products(dtype: str, turn: tuple[int, int]) -> None:
 
 
 @each_dtype
+def test_padding_is_stored(dtype: str) -> None:
+    """Or else no test would see what that does."""
+    memory = np.full(ALIGNMENT, np.nan, dtype)
+    assert run("unary", dtype, [memory[:3], with_padding(np.ones(3, dtype))], 1, (5,), (0.0,), padded=True) == 0
+    assert not np.isnan(memory[:3]).any()
+    assert memory[3:].tobytes() != np.full(ALIGNMENT - 3, np.nan, dtype).tobytes()
+
+
+@each_dtype
 @pytest.mark.parametrize("rows", [1, 2, 513])
 def test_updates_by_sums(dtype: str, rows: int) -> None:
     rng = np.random.default_rng(4)
@@ -193,13 +220,15 @@ def test_elementwise_functions(dtype: str) -> None:
 @pytest.mark.parametrize("size", [1, 3, 16, 17])
 def test_gathers(dtype: str, size: int) -> None:
     rng = np.random.default_rng(8)
-    batch, source = np.empty((3, size), dtype), rng.normal(size=(10, size)).astype(dtype)
-    for index in (
+    source = rng.normal(size=(10, size)).astype(dtype)
+    indices = (
         None,
         np.array([4, 9, 0, 9, 2]),
         np.array([1, 9, 0, 2]),
         np.array([4, 9, 10, 0, 1]),
         np.array([4, 9]),
-    ):
+    )
+    for rows, index in itertools.product((1, 3), indices):
+        batch = np.empty((rows, size), dtype)
         assert_prepared_is_general("gather", dtype, [batch, source, index], 1, (0,), (0.5,))
     assert_prepared_is_general("gather", dtype, [batch, source[:3].copy(), None], 1, (0,), (1.0,))

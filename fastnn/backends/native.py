@@ -143,7 +143,8 @@ class NativeRunner(executor.CompiledRunner):
             return None
         extents = self.program.extents
         shape = tuple((extents.index(size),) if isinstance(size, Extent) else size for size in buffer.spec.shape)
-        return self._block_numbers[buffer.block], buffer.offset, shape, TYPE_CODES[buffer.spec.dtype]
+        padded = buffer.block == "arena"  # where everything begins at a cache line, and nothing else comes before the next
+        return self._block_numbers[buffer.block], buffer.offset, shape, TYPE_CODES[buffer.spec.dtype], padded
 
 
 def _refused(status: int, done: int) -> StepError:

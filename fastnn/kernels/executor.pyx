@@ -73,6 +73,7 @@ cdef int bind_array(Operand *operand, cnp.ndarray array) except -1:
     if ndim > MAX_DIMS:
         raise ValueError(f"arrays of more than {MAX_DIMS} dimensions are not supported, got {ndim}")
     operand.type = type_code(array)
+    operand.padded = False
     operand.data = <char *> cnp.PyArray_DATA(array)
     operand.ndim = ndim
     for axis in range(ndim):
@@ -249,12 +250,12 @@ cdef class Executor:
             for j, described in enumerate(operands):
                 if described is None:
                     continue
-                block, offset, shape, code = described
+                block, offset, shape, code, padded = described
                 operand = &instruction.operand[j]
                 if len(shape) > MAX_DIMS:
                     raise ValueError(f"a tensor has at most {MAX_DIMS} dimensions, got {len(shape)}")
                 operand.ndim = len(shape)
-                operand.type = code
+                operand.type, operand.padded = code, padded
                 for axis, size in enumerate(shape):
                     if isinstance(size, tuple):
                         places.append((i, j, axis, size[0], block == run_block or self.blocks[block] is not None))

@@ -202,6 +202,7 @@ cdef int narrow_gather(const Instruction *instruction, int thread, int n_threads
     cdef const real *source = <const real *> rows.source.data
     cdef real *target = <real *> rows.target.data
     cdef int64_t size = rows.size, stride = rows.source.stride[0], n = rows.target.shape[0], i, row
+    cdef int64_t stored = with_padding(rows.target, size) if n == 1 else size
     rows.start = <int64_t> instruction.run[instruction.integer[0]]
     if rows.start < 0:
         return KERNEL_BAD_INDEX
@@ -209,7 +210,7 @@ cdef int narrow_gather(const Instruction *instruction, int thread, int n_threads
         row = source_row(&rows, i)
         if row < 0:
             return KERNEL_BAD_INDEX
-        store_up_to(target, load_up_to(source + row * stride, size, vsplat(0)) * vsplat(rows.scale), size)
+        store_up_to(target, load_up_to(source + row * stride, size, vsplat(0)) * vsplat(rows.scale), stored)
         target += size
     row = source_row(&rows, n)
     if row >= 0:

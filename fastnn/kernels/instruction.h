@@ -21,6 +21,7 @@ typedef struct {
     int64_t stride[MAX_DIMS];  /* in elements; may be zero or negative in calls on arrays, contiguous in Programs */
     int32_t ndim;
     int32_t type;
+    int32_t padded;            /* what follows its last element, up to a cache line's end, is nobody's: see share.pxi */
 } Operand;
 
 /* Rows that the next step will gather: whoever has much arithmetic to do asks for them meanwhile; see coming.pxi. */

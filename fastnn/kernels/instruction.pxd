@@ -14,6 +14,7 @@ cdef extern from "instruction.h":
         int64_t *stride
         int32_t ndim
         int32_t type
+        int32_t padded
 
     ctypedef struct Coming:
         const char *source

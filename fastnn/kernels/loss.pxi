@@ -88,6 +88,7 @@ cdef struct PointwiseLoss:
     Operand rows, slope, prediction, target, weights
     int kind
     int64_t n, m     # rows, and elements of a row
+    int64_t reached  # elements that one direct row reads and writes
     real divisor     # of a row's sum
     real scale       # of the slope: one over what the value is averaged over
     real parameter
@@ -162,7 +163,7 @@ cdef inline void direct_rows(const PointwiseLoss *loss, int64_t first, int64_t l
     for number in range(first, last):
         at = number * loss.m
         loss_run(loss.kind, loss.parameter, loss.scale, values, NULL if slope == NULL else slope + at,
-                 prediction + at, target + at, loss.m)
+                 prediction + at, target + at, loss.reached)
         if rows != NULL:
             rows[number] = reduce_piece(SUM, values, loss.m) / loss.divisor
 
@@ -199,6 +200,9 @@ cdef void read_pointwise(const Instruction *instruction, PointwiseLoss *loss) no
     loss.parameter = <real> instruction.number[0]
     loss.direct = (loss.m <= LANES and loss.weights.data == NULL and is_contiguous(&loss.prediction)
                    and is_contiguous(&loss.target) and is_contiguous(&loss.slope) and is_contiguous(&loss.rows))
+    loss.reached = loss.m
+    if loss.n == 1 and loss.prediction.padded and (loss.slope.data == NULL or loss.slope.padded):
+        loss.reached = with_padding(&loss.target, loss.m)
 
 
 cdef int run_pointwise(const PointwiseLoss *loss, int thread, int n_threads) noexcept nogil:

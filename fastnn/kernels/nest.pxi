@@ -302,11 +302,13 @@ cdef Kernel prepare_elementwise(Instruction *instruction, int n_operands, Run ru
     """The short way for what lies in one piece; what may go past the caches takes the usual one."""
     cdef Flat *flat = <Flat *> instruction.form
     cdef Nest nest
+    cdef int64_t total = open_nest(&nest, instruction.operand, n_operands)
     cdef int k
     flat.run = run
-    flat.total = open_nest(&nest, instruction.operand, n_operands)
+    flat.total = with_padding(&instruction.operand[0], total)
     for k in range(n_operands):
         flat.data[k] = <real *> instruction.operand[k].data
-    if n_threads == 1 and nest.ndim == 1 and nest.direct and flat.total < PAST_REALS:
+        flat.total = min(flat.total, with_padding(&instruction.operand[k], total))
+    if n_threads == 1 and nest.ndim == 1 and nest.direct and total < PAST_REALS:
         return <Kernel> prepared_elementwise
     return NULL

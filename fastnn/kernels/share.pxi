@@ -151,7 +151,7 @@ cdef inline void set_element(const Operand *operand, int64_t position, real valu
 cdef inline void rearrange(Operand *view, const Operand *operand) noexcept nogil:
     """Starts a view of an operand's memory with other axes; `add_axis` adds them, the outermost first."""
     view.data = operand.data
-    view.type = operand.type
+    view.type, view.padded = operand.type, operand.padded
     view.ndim = 0
 
 
@@ -196,6 +196,14 @@ cdef inline bint crowds(int64_t stride, int64_t lines) noexcept nogil:
     cdef int64_t apart = stride * <int64_t> sizeof(real)
     cdef int64_t g = min(max(apart & -apart, <int64_t> 64), <int64_t> 4096)
     return lines * g >= 2 * L1_REALS * <int64_t> sizeof(real)
+
+
+cdef inline int64_t with_padding(const Operand *operand, int64_t n) noexcept nogil:
+    """How many of n contiguous elements may be read and written as well: up to a vector's end where these are nobody's.
+
+    A masked store keeps whoever reads what it has stored waiting for twice as long as a whole one.
+    """
+    return (n + VL - 1) & -<int64_t> VL if operand.padded else n
 
 
 cdef inline vf load_up_to(const real *p, int64_t n, vf fill) noexcept nogil:

@@ -12,7 +12,8 @@ cdef struct SmallProduct:
     Tile tile[2]           # bands of rows[0] rows and bands of rows[1]; the second may have none
     int rows[2]
     int vectors
-    bint is_vector         # one row and one vector, which the epilogue finds and leaves contiguous
+    bint is_vector         # one row and one vector, which the epilogue finds and leaves contiguous, ...
+    int64_t stored         # ... and how many of its elements are stored
 
 
 cdef inline bint is_small(const Product *p) noexcept nogil:
@@ -73,10 +74,11 @@ cdef inline bint make_small(SmallProduct *small) noexcept nogil:
     lay_out(small, 1, <int> rows - 1, bands - full, full * rows)
     small.is_vector = (p.m == 1 and small.vectors == 1 and p.c.column == 1
                        and (p.aux.data == NULL or p.aux.column == 1))
+    small.stored = p.n
     return True
 
 
-cdef inline void solve_vector(const Product *p, const Tile *t) noexcept nogil:
+cdef inline void solve_vector(const Product *p, const Tile *t, int64_t stored) noexcept nogil:
     """A product whose result is a row that fits into one vector: `tile` for it, and the epilogue."""
     cdef vf buffer[1]
     cdef vf sum = vsplat(0)
@@ -92,10 +94,10 @@ cdef inline void solve_vector(const Product *p, const Tile *t) noexcept nogil:
     if t.add:
         sum = vfma(vsplat(t.factor), sum, vload_part(t.c, t.lanes))
     if p.epilogue == NO_EPILOGUE or t.c != p.c.data:
-        vstore_part(t.c, sum, t.lanes)
+        store_up_to(t.c, sum, stored)
     if p.epilogue != NO_EPILOGUE:
         vstore(<real *> buffer, sum)  # a whole vector: the processor hands it on sooner than a part
-        apply_run(p, p.c.data, <const real *> buffer, p.aux.data, t.lanes)
+        apply_run(p, p.c.data, <const real *> buffer, p.aux.data, stored)
 
 
 cdef inline void solve_small(SmallProduct *small) noexcept nogil:
@@ -105,7 +107,7 @@ cdef inline void solve_small(SmallProduct *small) noexcept nogil:
         turn_small(turned, p)
         small.tile[0].b = small.tile[1].b = turned
     if small.is_vector:
-        solve_vector(p, &small.tile[0])
+        solve_vector(p, &small.tile[0], small.stored)
         return
     any_tile(p, small.rows[0], small.vectors, &small.tile[0])
     if small.tile[1].tiles > 0:
@@ -136,10 +138,21 @@ cdef int small_update(const Instruction *instruction, int thread, int n_threads)
     return KERNEL_OK
 
 
+cdef inline int64_t room_for(const Instruction *instruction, int i, int64_t n) noexcept nogil:
+    """How many elements of operand i, if there is one, an epilogue on n of them may touch."""
+    if i >= instruction.n_operands or instruction.operand[i].data == NULL:
+        return VL
+    return with_padding(&instruction.operand[i], n)
+
+
 cdef Kernel prepare_product(Instruction *instruction, int n_threads) noexcept nogil:
     cdef SmallProduct *small = <SmallProduct *> instruction.form
     read_product(instruction, False, &small.p)
-    return <Kernel> small_product if n_threads == 1 and make_small(small) else NULL
+    if n_threads > 1 or not make_small(small):
+        return NULL
+    small.stored = min(room_for(instruction, 0, small.p.n), room_for(instruction, 1, small.p.n),
+                       room_for(instruction, 5, small.p.n))
+    return <Kernel> small_product
 
 
 cdef Kernel prepare_update(Instruction *instruction, int n_threads) noexcept nogil:
