@@ -288,7 +288,8 @@ def test_threads_share_the_elements(n_threads: int, dtype: str) -> None:
 @pytest.mark.parametrize("n_threads", [1, 3])
 def test_results_larger_than_the_caches(n_threads: int, dtype: str) -> None:
     """Some processors store them past the caches, whole lines at a time: all of them and nothing else, wherever they
-    begin, and whatever they are computed from."""
+    begin, and whatever they are computed from.
+    """
     n = (42 << 20) // np.dtype(dtype).itemsize + 37
     x, memory = np.random.default_rng(0).random(n, dtype) - 0.5, np.empty(n + 32, dtype)
     square = (11, n // 11)

@@ -143,7 +143,7 @@ class NativeRunner(executor.CompiledRunner):
             return None
         extents = self.program.extents
         shape = tuple((extents.index(size),) if isinstance(size, Extent) else size for size in buffer.spec.shape)
-        padded = buffer.block == "arena"  # where everything begins at a cache line, and nothing else comes before the next
+        padded = buffer.block == "arena"  # where nothing else lies on a tensor's last cache line
         return self._block_numbers[buffer.block], buffer.offset, shape, TYPE_CODES[buffer.spec.dtype], padded
 
 
