@@ -24,7 +24,7 @@ from fastnn.step import Kind
 from fastnn.stepper import Batches, Stepper
 
 SLICE_SECONDS = 0.1  # how long compiled code runs before Python has a look
-TABLE_UPDATES = 2000  # rows of a run table at most: some 100 KB, which stay in the cache and are used again
+TABLE_UPDATES = 4096  # rows of a run table at most: it stays in the cache, and its memory is used again
 
 Watch = Callable[[int, float], bool]  # told of steps made and the last loss; says whether to go on
 
@@ -56,6 +56,8 @@ class ArrayEpochs:
         self._batch = batch
         kind = Kind(batch, shuffle, bool(measured), "update" if per_update == 1 else "accumulate")
         self._runner = stepper.runner(samples, kind)
+        self._table = np.empty((min(self.updates, TABLE_UPDATES), len(self._runner.program.slots)))
+        self._losses = np.empty(self.updates)
         self._arrays = stepper.network.block.backend.bring(samples.bound())
 
     @property
@@ -78,12 +80,12 @@ class ArrayEpochs:
         if self.shuffle:
             arrays["input:index"] = order = epoch_order(self.stepper.network.seed, epoch, samples.n)
         advance = self._single(arrays) if self.per_update == 1 else self._accumulating(arrays)
-        losses = np.empty(self.updates)
+        losses, updates = self._losses, self.updates
         done, going = 0, True
         size = max(1, self.stepper.slice_batches.get(self._runner, 1) // self.per_update)  # as in the last epoch
-        while done < self.updates and going:
+        while done < updates and going:
             table_end = done - done % TABLE_UPDATES + TABLE_UPDATES
-            stop = done + 1 if each_step else min(self.updates, done + size, table_end)
+            stop = done + 1 if each_step else min(updates, done + size, table_end)
             began = time.perf_counter()
             losses[done:stop] = advance(done, stop)
             seconds = time.perf_counter() - began
@@ -102,15 +104,13 @@ class ArrayEpochs:
 
     def _single(self, arrays: dict[str, Any]) -> Callable[[int, int], Any]:
         """Makes the updates from `first` on and before `stop`, one from each batch."""
-        table = np.empty((0, 0))
 
         def advance(first: int, stop: int) -> NDArray[np.float64]:
-            nonlocal table
             begin = first - first % TABLE_UPDATES
             if first == begin:
                 batches = self._batches(begin, min(begin + TABLE_UPDATES, self.updates))
-                table = self.stepper.table(self._runner, *batches)
-            return self.stepper.advance(self._runner, table[first - begin : stop - begin], arrays)
+                self.stepper.table(self._runner, *batches, self._table)
+            return self.stepper.advance(self._runner, self._table[first - begin : stop - begin], arrays)
 
         return advance
 

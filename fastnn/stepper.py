@@ -116,11 +116,12 @@ class Stepper:
     def _frozen(self) -> tuple[bool, ...]:
         return tuple(layer.trainable for layer in self.network.layers)
 
-    def table(self, runner: Any, rows: NDArray[np.int64], starts: NDArray[np.int64]) -> NDArray[np.float64]:
-        """The run table of the next updates, a row for each of `rows`."""
+    def table(self, runner: Any, rows: NDArray[np.int64], starts: NDArray[np.int64],
+              memory: NDArray[np.float64] | None = None) -> NDArray[np.float64]:  # fmt: skip
+        """The run table of the next updates, a row for each of `rows`; in `memory`, if that is given."""
         steps = self.steps + np.arange(len(rows))
         return _run_table(runner, len(rows), {"rows": rows, "start": starts, "step": steps,
-                                              **self.optimizer.columns(steps)})  # fmt: skip
+                                              **self.optimizer.columns(steps)}, memory)  # fmt: skip
 
     # ------------------------------------------------------------------------------------------ steps
 
@@ -218,9 +219,10 @@ class Stepper:
         return whole, predicted
 
 
-def _run_table(runner: Any, n: int, columns: Mapping[str, Any]) -> NDArray[np.float64]:
+def _run_table(runner: Any, n: int, columns: Mapping[str, Any],
+               memory: NDArray[np.float64] | None = None) -> NDArray[np.float64]:  # fmt: skip
     """A run table of n rows: a column for each slot of the Program, zero where there is nothing to say."""
-    table = np.empty((n, len(runner.program.slots)))
+    table = np.empty((n, len(runner.program.slots))) if memory is None else memory[:n]
     for column, name in enumerate(runner.program.slots):
         table[:, column] = columns.get(name, 0.0)
     return table

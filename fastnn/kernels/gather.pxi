@@ -19,7 +19,6 @@ cdef struct Rows:
     const Operand *index
     const Operand *target
     int64_t start, to
-    int64_t size     # elements of a row
     real scale
 
 
@@ -195,38 +194,65 @@ cdef int gather_rows(const Instruction *instruction, int thread, int n_threads) 
     return move_share(&rows, rows.target.shape[0], thread, n_threads)
 
 
+cdef struct NarrowRows:
+    # Rows of one vector at most, of the target's type.
+    const real *source
+    const int64_t *index            # or NULL
+    real *target
+    int64_t source_rows, stride     # rows of the source, and from one to the next
+    int64_t listed, index_stride    # rows to choose from: the index's, or the source's
+    int64_t n, size, stored         # rows to move, their elements, and how many of these may be stored
+    real scale
+
+
+cdef inline const real *narrow_row(const NarrowRows *rows, int64_t at) noexcept nogil:
+    """Where the row in place `at` lies; NULL if there is none. A negative number is too large without its sign."""
+    if <uint64_t> at >= <uint64_t> rows.listed:
+        return NULL
+    if rows.index != NULL:
+        at = rows.index[at * rows.index_stride]
+        if <uint64_t> at >= <uint64_t> rows.source_rows:
+            return NULL
+    return rows.source + at * rows.stride
+
+
 cdef int narrow_gather(const Instruction *instruction, int thread, int n_threads) noexcept nogil:
-    """`gather_rows`, prepared: rows of one vector at most, of the target's type. The row after them is asked for."""
-    cdef const Rows *form = <const Rows *> instruction.form
-    cdef Rows rows = form[0]
-    cdef const real *source = <const real *> rows.source.data
-    cdef real *target = <real *> rows.target.data
-    cdef int64_t size = rows.size, stride = rows.source.stride[0], n = rows.target.shape[0], i, row
-    cdef int64_t stored = with_padding(rows.target, size) if n == 1 else size
-    rows.start = <int64_t> instruction.run[instruction.integer[0]]
-    if rows.start < 0:
-        return KERNEL_BAD_INDEX
-    for i in range(n):
-        row = source_row(&rows, i)
-        if row < 0:
+    """`gather_rows`, prepared. The row after its own is asked for."""
+    cdef const NarrowRows *rows = <const NarrowRows *> instruction.form
+    cdef int64_t start = <int64_t> instruction.run[instruction.integer[0]], i
+    cdef const real *row
+    for i in range(rows.n):
+        row = narrow_row(rows, start + i)
+        if row == NULL:
             return KERNEL_BAD_INDEX
-        store_up_to(target, load_up_to(source + row * stride, size, vsplat(0)) * vsplat(rows.scale), stored)
-        target += size
-    row = source_row(&rows, n)
-    if row >= 0:
-        vprefetch(source + row * stride)
+        vstore_exactly(rows.target + i * rows.size, vload_exactly(row, rows.size) * vsplat(rows.scale), rows.stored)
+    row = narrow_row(rows, start + rows.n)
+    if row != NULL:
+        vprefetch(row)
     return KERNEL_OK
 
 
 cdef Kernel prepare_gather(Instruction *instruction, int n_threads) noexcept nogil:
-    cdef Rows *rows = <Rows *> instruction.form
-    read_gather(instruction, rows)
-    rows.size = row_size(rows.source)
-    if (n_threads == 1 and 0 < rows.size <= VL and rows.source.type == rows.target.type
+    cdef NarrowRows *narrow = <NarrowRows *> instruction.form
+    cdef Rows rows
+    cdef int64_t size
+    read_gather(instruction, &rows)
+    size = row_size(rows.source)
+    if not (n_threads == 1 and 0 < size <= VL and rows.source.type == rows.target.type
             and rows.target.type == (TYPE_FLOAT64 if REAL_IS_DOUBLE else TYPE_FLOAT32)
             and is_packed(rows.source, 1) and is_packed(rows.target, 0)):
-        return <Kernel> narrow_gather
-    return NULL
+        return NULL
+    narrow.source, narrow.target = <const real *> rows.source.data, <real *> rows.target.data
+    narrow.source_rows, narrow.stride = rows.source.shape[0], rows.source.stride[0]
+    narrow.index, narrow.index_stride, narrow.listed = NULL, 0, narrow.source_rows
+    if rows.index != NULL:
+        narrow.index, narrow.index_stride = <const int64_t *> rows.index.data, rows.index.stride[0]
+        narrow.listed = rows.index.shape[0]
+    narrow.n, narrow.size, narrow.stored = rows.target.shape[0], size, size
+    if narrow.n == 1:
+        narrow.stored = with_padding(rows.target, size)
+    narrow.scale = rows.scale
+    return <Kernel> narrow_gather
 
 
 cdef int collect_rows(const Instruction *instruction, int thread, int n_threads) noexcept nogil:

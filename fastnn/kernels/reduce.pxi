@@ -404,6 +404,14 @@ cdef int prepared_reduce(const Instruction *instruction, int thread, int n_threa
     return run_reduction(instruction, <const Reduction *> instruction.form, thread, n_threads)
 
 
+cdef int sum_of_one(const Instruction *instruction, int thread, int n_threads) noexcept nogil:
+    """`reduce`, prepared, where there is one number to add up: a sum starts from 0, which makes 0 of -0."""
+    (<real *> instruction.operand[0].data)[0] = (<const real *> instruction.operand[1].data)[0] + 0
+    return KERNEL_OK
+
+
 cdef Kernel prepare_reduce(Instruction *instruction, int n_threads) noexcept nogil:
+    if count(&instruction.operand[1]) == 1 and instruction.integer[0] in (SUM, MEAN):
+        return <Kernel> sum_of_one
     read_reduction(instruction, <Reduction *> instruction.form)
     return <Kernel> prepared_reduce

@@ -78,23 +78,28 @@ cdef inline bint make_small(SmallProduct *small) noexcept nogil:
     return True
 
 
+cdef inline vf sum_of_row(const Tile *t, const real *a, vf sum) noexcept nogil:
+    """One row and one vector of it: what `tile` computes."""
+    cdef const real *b = t.b
+    cdef int64_t step, lanes = t.lanes, a_step = t.a_step, b_step = t.b_step
+    for step in range(t.k):
+        sum = vfma(vsplat(a[0]), vload_exactly(b, lanes), sum)
+        a += a_step
+        b += b_step
+    return sum
+
+
 cdef inline void solve_vector(const Product *p, const Tile *t, int64_t stored) noexcept nogil:
     """A product whose result is a row that fits into one vector: `tile` for it, and the epilogue."""
     cdef vf buffer[1]
     cdef vf sum = vsplat(0)
-    cdef const real *a = t.a
-    cdef const real *b = t.b
-    cdef int64_t step
     if t.start != NULL:
-        sum = vload_part(t.start, t.lanes)
-    for step in range(t.k):
-        sum = vfma(vsplat(a[0]), vload_part(b, t.lanes), sum)
-        a += t.a_step
-        b += t.b_step
+        sum = vload_exactly(t.start, t.lanes)
+    sum = sum_of_row(t, t.a, sum)
     if t.add:
-        sum = vfma(vsplat(t.factor), sum, vload_part(t.c, t.lanes))
+        sum = vfma(vsplat(t.factor), sum, vload_exactly(t.c, t.lanes))
     if p.epilogue == NO_EPILOGUE or t.c != p.c.data:
-        store_up_to(t.c, sum, stored)
+        vstore_exactly(t.c, sum, stored)
     if p.epilogue != NO_EPILOGUE:
         vstore(<real *> buffer, sum)  # a whole vector: the processor hands it on sooner than a part
         apply_run(p, p.c.data, <const real *> buffer, p.aux.data, stored)
@@ -145,17 +150,40 @@ cdef inline int64_t room_for(const Instruction *instruction, int i, int64_t n) n
     return with_padding(&instruction.operand[i], n)
 
 
+cdef int thin_update(const Instruction *instruction, int thread, int n_threads) noexcept nogil:
+    """The same for few rows of one vector."""
+    cdef const SmallProduct *small = <const SmallProduct *> instruction.form
+    cdef const Tile *t = &small.tile[0]
+    cdef const real *a = t.a
+    cdef real *c = t.c
+    cdef int64_t row, lanes = t.lanes, a_row = t.a_row, c_row = t.c_row
+    cdef vf factor = vsplat(update_factor(instruction))
+    for row in range(small.p.m):
+        vstore_exactly(c, vfma(factor, sum_of_row(t, a, vsplat(0)), vload_exactly(c, lanes)), lanes)
+        a += a_row
+        c += c_row
+    return KERNEL_OK
+
+
+cdef inline Kernel way_to_update(const SmallProduct *small) noexcept nogil:
+    """The kernel for a small update."""
+    if small.vectors == 1 and small.p.b.column == 1 and small.p.m * small.p.k <= THIN_WORK:
+        return <Kernel> thin_update
+    return <Kernel> small_update
+
+
 cdef Kernel prepare_product(Instruction *instruction, int n_threads) noexcept nogil:
     cdef SmallProduct *small = <SmallProduct *> instruction.form
     read_product(instruction, False, &small.p)
     if n_threads > 1 or not make_small(small):
         return NULL
-    small.stored = min(room_for(instruction, 0, small.p.n), room_for(instruction, 1, small.p.n),
-                       room_for(instruction, 5, small.p.n))
+    if small.p.m == 1:
+        small.stored = min(room_for(instruction, 0, small.p.n), room_for(instruction, 1, small.p.n),
+                           room_for(instruction, 5, small.p.n))
     return <Kernel> small_product
 
 
 cdef Kernel prepare_update(Instruction *instruction, int n_threads) noexcept nogil:
     cdef SmallProduct *small = <SmallProduct *> instruction.form
     read_update(instruction, &small.p)
-    return <Kernel> small_update if n_threads == 1 and make_small(small) else NULL
+    return way_to_update(small) if n_threads == 1 and make_small(small) else NULL

@@ -44,6 +44,7 @@
 #define TILE_VECTORS 8                /* vectors of the widest tile, ... */
 #define WIDEST_ROWS (LEVEL == 4 ? 2 : 1) /* ... which has so many rows at most; ... */
 #define WIDE_ROWS (LEVEL == 4 ? 6 : 3) /* ... up to so many have four vectors */
+#define THIN_WORK (LEVEL == 4 ? 16 : 0) /* vectors: up to so many multiply-adds, an update does without a tile */
 #define TURNED_ROWS (LEVEL == 4 ? 8 : 3) /* up to so many rows, b's contiguous columns are turned on the way ... */
 #define TURNED_GROUPS (64 / VBYTES)    /* ... in this many vectors side by side */
 #define MOST_TURNED_GROUPS (TURNED_GROUPS > 2 ? TURNED_GROUPS : 2)

@@ -287,7 +287,7 @@ cdef Kernel prepare_sum_update(Instruction *instruction, int n_threads) noexcept
     """A sum of one chunk is the product with a row of ones, which `small_update` may know how to compute."""
     cdef SmallProduct *small = <SmallProduct *> instruction.form
     if n_threads == 1 and read_ones_update(instruction, &small.p) and make_small(small):
-        return <Kernel> small_update
+        return way_to_update(small)
     read_sum_update(instruction, <Reduction *> instruction.form)
     return <Kernel> prepared_sum_update
 

@@ -236,6 +236,42 @@ VINLINE vf vload_low_part(const real *p, int64_t n) {
 #define vload_low_part vload_part
 #endif
 
+/* n elements, in loads and stores of just their size where there are such. A masked one counts as a whole vector when the
+ * processor looks for earlier stores that a load has to wait for: a short row would wait for the row before it.    */
+#if LEVEL == 4
+#if REAL_IS_DOUBLE
+#define QUARTER(x) _mm512_castpd512_pd128(x)
+#define FROM_QUARTER(x) _mm512_zextpd128_pd512(x)
+#define FROM_HALF(x) _mm512_zextpd256_pd512(x)
+#else
+#define QUARTER(x) _mm512_castps512_ps128(x)
+#define FROM_QUARTER(x) _mm512_zextps128_ps512(x)
+#define FROM_HALF(x) _mm512_zextps256_ps512(x)
+#endif
+#define V_QUARTER(name) INTRINSIC(_mm_, name, V_TYPE)
+VINLINE vf vload_exactly(const real *p, int64_t n) {
+    switch (n * (REAL_BITS / 8)) {
+    case 8: return (vf)_mm512_zextsi128_si512(_mm_loadl_epi64((const __m128i *)p));
+    case 16: return FROM_QUARTER(V_QUARTER(loadu)(p));
+    case 32: return FROM_HALF(V_LOW(loadu)(p));
+    case 64: return vload(p);
+    default: return vload_part(p, n);
+    }
+}
+VINLINE void vstore_exactly(real *p, vf x, int64_t n) {
+    switch (n * (REAL_BITS / 8)) {
+    case 8: _mm_storel_epi64((__m128i *)p, _mm512_castsi512_si128((__m512i)x)); break;
+    case 16: V_QUARTER(storeu)(p, QUARTER(x)); break;
+    case 32: V_LOW(storeu)(p, LOW(x)); break;
+    case 64: vstore(p, x); break;
+    default: vstore_part(p, x, n);
+    }
+}
+#else
+#define vload_exactly vload_part
+#define vstore_exactly vstore_part
+#endif
+
 /* Adding this to a number of small magnitude rounds it to a whole one; it then stands in the low bits of the sum, with
  * the exponent's bias added.                                                                                        */
 #define ROUNDER ((real)(1.5 * ((int64_t)1 << MANTISSA_BITS) + EXPONENT_BIAS))

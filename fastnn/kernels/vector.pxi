@@ -16,7 +16,7 @@ cdef extern from "vector.h":
     enum: STRADDLING_REALS, STRADDLING_COLUMNS, STRADDLING_ROWS, LARGE_STRADDLING_REALS
     enum: STREAMED_ROWS, STREAMED_STEPS, SHARED_STEPS, STREAMED_COLUMNS, STREAMED_REALS
     enum: HALVED_MR, HALVED_PACKING_REALS, FAR_REALS, NEAR_L3_FAR_REALS
-    enum: NV, VL, NR, TILE_VECTORS, WIDEST_ROWS, WIDE_ROWS
+    enum: NV, VL, NR, TILE_VECTORS, WIDEST_ROWS, WIDE_ROWS, THIN_WORK
     enum: TURNED_ROWS, TURNED_GROUPS, MOST_TURNED_GROUPS, TURNED_COLUMNS
     const int64_t UNLIMITED
     enum: KCHAIN, ROW_CHUNK, SUM_CHUNK, LANES, LANE_VECTORS, NEST_CHUNK, NEST_VECTORS, PAST_REALS
@@ -30,6 +30,8 @@ cdef extern from "vector.h":
     void vprefetch_near(const real *p) noexcept nogil
     void vstore(real *p, vf x) noexcept nogil
     void vstore_part(real *p, vf x, int64_t n) noexcept nogil
+    vf vload_exactly(const real *p, int64_t n) noexcept nogil
+    void vstore_exactly(real *p, vf x, int64_t n) noexcept nogil
     vf vsplat(real x) noexcept nogil
     vf vfma(vf a, vf b, vf c) noexcept nogil
     vf vfma_low(vf a, vf b, vf c) noexcept nogil
