@@ -22,6 +22,8 @@ cdef inline bint is_direct(const Product *p, const Tile *t) noexcept nogil:
 cdef inline void any_tile(const Product *p, int rows, int vectors, const Tile *t) noexcept nogil:
     if p.rounded and in_pairs:
         run_pairs(rows, vectors, t)
+    elif SPREADS and t.spread:
+        run_spread(rows, vectors, t)
     elif vectors == 1 and fits_half(t.lanes):
         run_halves(rows, t)
     else:
@@ -132,12 +134,19 @@ cdef inline int64_t reals_of_band(const Product *p, int64_t rows, int64_t steps,
     """How many numbers of a, or places of its copy, a band of rows takes for a chain of so many steps."""
     if not copied:
         return rows * steps
+    if spreads(p):
+        return rows * steps * VL
     return steps * BAND_STEP if copies_columns(p) else rows * BAND_ROW
+
+
+cdef inline bint spreads(const Product *p) noexcept nogil:
+    """Whether a copied band has each number so often that it fills a vector, which takes some tiles to pay."""
+    return SPREADS and not p.rounded and p.n >= 4 * NR
 
 
 cdef inline bint copies_columns(const Product *p) noexcept nogil:
     """Whether a copied band has the rows of a step side by side, as a turned a has them, rather than a row's steps."""
-    return p.a.row == 1 and not p.rounded
+    return p.a.row == 1 and not p.rounded and not spreads(p)
 
 
 cdef inline bint pays_by_columns(const Product *p, int64_t steps) noexcept nogil:
@@ -154,7 +163,7 @@ cdef inline int64_t bands_together(const Product *p, const Tile *t, int64_t rows
     if is_direct(p, t) and p.n <= NR:  # the epilogue will find them in the first-level cache
         most = L1_REALS // (rows * p.n)
     elif BY_COLUMNS and is_direct(p, t) and widest(rows) == NV and pays_by_columns(p, t.k):
-        most = min(<int64_t> BY_COLUMNS, BY_COLUMNS_REALS // each)
+        most = min(<int64_t> BY_COLUMNS, BY_COLUMNS_REALS // max(rows * t.k, 1))
     if copied:
         most = min(most, COPIED_REALS // each)
     most = min(max(most, <int64_t> 1), equal)
@@ -185,11 +194,14 @@ cdef inline void place_a(const Product *p, Tile *t, int64_t i, int64_t rows, int
     t.a_row = p.a.row
     t.a_step = p.a.column
     t.a_next = rows * p.a.row
+    t.spread = copy.data != NULL and spreads(p)
     if copy.data == NULL:
         return
     t.a = copy.data
     t.a_next = reals_of_band(p, rows, t.k, True)
-    if copies_columns(p):
+    if t.spread:
+        t.a_row, t.a_step = VL, rows * VL
+    elif copies_columns(p):
         t.a_step = BAND_STEP
     else:
         t.a_row, t.a_step = BAND_ROW, 1
@@ -210,6 +222,8 @@ cdef inline void copy_bands(const Product *p, real *copy, int64_t apart, const r
     for band in range(bands):
         if p.rounded:
             copy_rounded(copy, BAND_ROW, a, p.a.row, p.a.column, rows, steps)
+        elif spreads(p):
+            copy_spread(copy, a, p.a.row, p.a.column, rows, steps)
         elif p.a.row == 1:
             copy_rows(copy, BAND_STEP, a, p.a.column, steps, rows)
         else:

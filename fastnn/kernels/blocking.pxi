@@ -110,7 +110,7 @@ cdef void stream_rows(const Product *p, real *part) noexcept nogil:
     cdef Tile t
     cdef int64_t bands = (p.m + MR - 1) // MR, steps = SHARED_STEPS if bands > 1 or shares_lines(p) else STREAMED_STEPS
     cdef int64_t step = 0, end, band, row, j
-    t.add = False
+    t.add = t.spread = False
     t.a_row, t.a_step = p.a.row, p.a.column
     t.b_step = p.b.row
     while step < p.k:

@@ -60,13 +60,13 @@ cdef inline bint packs_b(const Product *p) noexcept nogil:
 
 
 cdef inline bint packs_a(const Product *p) noexcept nogil:
-    """Whether bands of a are copied: where many tiles use a band that would share few sets of the cache, and where they
-    are rounded."""
+    """Whether bands of a are copied: where many tiles use a band that would share few sets of the cache, or whose
+    numbers had better fill vectors, and where they are rounded."""
     if p.rounded:
         return True
     if p.n < 4 * NR or sliver_reals(p.n, p.k) <= STACK_REALS:
         return False
-    return p.a.row == 1 or p.a.column == 1 and shares_sets(p.a.row)
+    return spreads(p) or p.a.row == 1 or p.a.column == 1 and shares_sets(p.a.row)
 
 
 cdef inline bint straddles(const Product *p) noexcept nogil:

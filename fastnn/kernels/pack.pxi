@@ -41,6 +41,17 @@ cdef void copy_columns(real *to, int64_t to_row, const real *x, int64_t x_column
         i += VL
 
 
+cdef void copy_spread(real *to, const real *x, int64_t x_row, int64_t x_column, int64_t rows,
+                      int64_t columns) noexcept nogil:
+    """x[i, j], column after column, VL times each."""
+    cdef int64_t i, j
+    for j in range(columns):
+        for i in range(rows):
+            vstore(to, vsplat(x[i * x_row]))
+            to += VL
+        x += x_column
+
+
 cdef void repeat_columns(real *to, int64_t to_row, const real *x, int64_t x_row, int64_t rows,
                          int64_t columns) noexcept nogil:
     """to[i, j] = x[i], contiguous along j."""

@@ -4,6 +4,7 @@
 cdef enum:
     WHOLE                  # what a tile multiplies: vectors of numbers, ...
     HALVES                 # ... their lower halves, being one vector wide and VL / 2 columns at most, ...
+    SPREAD                 # ... or vectors by numbers of a that fill a vector in memory, ...
     PAIRS                  # ... or vectors of pairs of bfloat16 numbers
 
     FAR = 32               # steps after which it pays to have asked for c beforehand: the processor looks less far
@@ -11,7 +12,8 @@ cdef enum:
 
 cdef struct Tile:
     # One tile, or several in a line: along a row of tiles or down a column.
-    const real *a          # element (row, step) lies at a + row * a_row + step * a_step
+    const real *a          # element (row, step) lies at a + row * a_row + step * a_step, ...
+    bint spread            # ... VL times
     int64_t a_row, a_step
     const real *b          # element (step, column) lies at b + step * b_step + column ...
     int64_t b_step
@@ -29,6 +31,8 @@ cdef struct Tile:
 
 
 cdef inline vf in_all_lanes(int kind, const real *a) noexcept nogil:
+    if kind == SPREAD:
+        return vload(a)
     return vsplat_pair(a) if kind == PAIRS else vsplat_low(a[0]) if kind == HALVES else vsplat(a[0])
 
 
@@ -184,6 +188,12 @@ cdef void run_halves(int rows, const Tile *t) noexcept nogil:
     """The same for VL / 2 columns at most, where vectors go through in halves."""
     if LEVEL == 4:
         choose_tile(rows, 1, HALVES, t)
+
+
+cdef void run_spread(int rows, int vectors, const Tile *t) noexcept nogil:
+    """The same for a copy of a whose numbers fill vectors."""
+    if SPREADS:
+        choose_tile(rows, vectors, SPREAD, t)
 
 
 cdef void run_pairs(int rows, int vectors, const Tile *t) noexcept nogil:

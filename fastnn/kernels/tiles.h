@@ -127,6 +127,10 @@
 #define BAND_STEP ((MR + VL - 1) / VL * VL)    /* from one step of a copied band of a to the next ... */
 #define BAND_ROW (KCHAIN + VL)                 /* ... or from one row to the next: no two share a set of the cache */
 #define BAND_REALS (MR * BAND_ROW > KCHAIN * BAND_STEP ? MR * BAND_ROW : KCHAIN * BAND_STEP)
+/* v2 has no load that fills a vector with one float: it takes two instructions, of which its tile has 44 a step for 24 of
+ * arithmetic. There a band is copied with each number as often as a vector has lanes.                              */
+#define SPREADS (LEVEL == 2 && REAL_BITS == 32)
+#define SPREAD_REALS (SPREADS ? MR * VL * KCHAIN : 0)
 /* Below AVX-512 the tiles are a cache line wide or less: for each multiply-add they load more of b than of a. There up
  * to BY_COLUMNS bands, with BY_COLUMNS_REALS of a at most, use a column of tiles' part of b, which is then in the
  * first-level cache, before the next column's is read; a comes from the second, where all of it has to fit. (With more
@@ -135,7 +139,8 @@
 #define BY_COLUMNS_STEPS 12
 #define BY_COLUMNS_REALS (131072 / (REAL_BITS / 8))
 #define BY_COLUMNS_A_REALS (524288 / (REAL_BITS / 8))
-#define COPIED_REALS (BY_COLUMNS && BY_COLUMNS_REALS > BAND_REALS ? BY_COLUMNS_REALS : BAND_REALS)
+#define BY_COLUMNS_COPIED (BY_COLUMNS_REALS > 10 * SPREAD_REALS ? BY_COLUMNS_REALS : 10 * SPREAD_REALS)
+#define COPIED_REALS (BY_COLUMNS ? BY_COLUMNS_COPIED : BAND_REALS)
 
 /* One order of arithmetic. These are the same at every level and every thread count: they define the result.       */
 enum {
