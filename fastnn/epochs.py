@@ -95,15 +95,18 @@ class ArrayEpochs:
             done = stop
         rows = self._batch * self.per_update  # of an update; the last may have fewer
         seen = min(done * rows, samples.n)
-        losses[done - 1] *= (seen - (done - 1) * rows) / rows
-        numbers = {"loss": float(np.sum(losses[:done]) * (rows / seen))}
+        losses[: done - 1] *= rows
+        losses[done - 1] *= seen - (done - 1) * rows
+        numbers = {"loss": float(np.sum(losses[:done]) / seen)}
         if not self.measured:
             return numbers
         picked = slice(seen) if order is None else order[:seen]
         return numbers | measure(self.measured, Predictions.of(samples, predicted, picked))
 
     def _single(self, arrays: dict[str, Any]) -> Callable[[int, int], Any]:
-        """Makes the updates from `first` on and before `stop`, one from each batch."""
+        """Makes the updates from `first` on and before `stop`, one from each batch: one after the other, and never from
+        two tables at once.
+        """
 
         def advance(first: int, stop: int) -> NDArray[np.float64]:
             begin = first - first % TABLE_UPDATES

@@ -293,6 +293,7 @@ def test_results_larger_than_the_caches(n_threads: int, dtype: str) -> None:
     n = (42 << 20) // np.dtype(dtype).itemsize + 37
     x, memory = np.random.default_rng(0).random(n, dtype) - 0.5, np.empty(n + 32, dtype)
     square = (11, n // 11)
+    zero = (x < 0.1).astype(dtype)
     m, column, row = x[: n // 11 * 11].reshape(square), x[:11, None].copy(), x[-square[1] :].copy()
     for start in (16, 19):
         memory[:] = 7
@@ -302,6 +303,8 @@ def test_results_larger_than_the_caches(n_threads: int, dtype: str) -> None:
             ("binary", COMBINATIONS.index("add"), (y, x, x[::-1]), x + x[::-1]),
             ("binary", COMBINATIONS.index("add"), (y[: m.size].reshape(square), m, row), m + row),
             ("binary", COMBINATIONS.index("multiply"), (y[: m.size].reshape(square), m, column), m * column),
+            ("slope", FUNCTIONS.index("relu"), (y, x, x), np.maximum(x, 0)),
+            ("where", 0, (y, zero, x, x[::-1]), np.where(zero, x, x[::-1])),
             ("slope", FUNCTIONS.index("relu"), (y, y, x), None),  # in place
         ]:
             before = y.copy()

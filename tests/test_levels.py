@@ -94,6 +94,7 @@ import sys, types
 pretended = types.ModuleType("fastnn.kernels.cpu")
 pretended.level = lambda: {machine}
 pretended.has_bfloat16 = pretended.halves_vectors = pretended.has_near_l3 = lambda: False
+pretended.reads_before_storing = lambda: False
 sys.modules["fastnn.kernels.cpu"] = pretended
 import numpy as np
 import fastnn

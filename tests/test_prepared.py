@@ -118,6 +118,11 @@ def test_products(dtype: str, turn: tuple[int, int]) -> None:
             assert_same_bits(c, whole[:m, :n])
             assert run("product", dtype, [c, None, left, right], 2, (*turn, 0, 0, 0)) == 0
             assert_same_bits(c, plain[:m, :n])
+            if min(m, n) == 1:
+                for added, want in ((bias[:n], whole), (None, plain)):
+                    operands = [*map(with_padding, (np.empty((m, n), dtype), None, left, right, added))]
+                    assert run("product", dtype, operands, 2, (*turn, 0, 0, 0), padded=True) == 0
+                    assert_same_bits(operands[0], want[:m, :n])
 
 
 @each_dtype
@@ -153,10 +158,9 @@ def test_updates_by_products(dtype: str, turn: tuple[int, int]) -> None:
 @each_dtype
 def test_padding_is_stored(dtype: str) -> None:
     """Or else no test would see what that does."""
-    memory = np.full(ALIGNMENT, np.nan, dtype)
-    assert run("unary", dtype, [memory[:3], with_padding(np.ones(3, dtype))], 1, (5,), (0.0,), padded=True) == 0
-    assert not np.isnan(memory[:3]).any()
-    assert memory[3:].tobytes() != np.full(ALIGNMENT - 3, np.nan, dtype).tobytes()
+    x, y = np.ones(ALIGNMENT, dtype), np.full(ALIGNMENT, np.nan, dtype)
+    assert run("unary", dtype, [y[:3], x[:3]], 1, (5,), (0.0,), padded=True) == 0
+    assert not np.isnan(y[:4]).any()
 
 
 @each_dtype
@@ -186,6 +190,7 @@ def test_reductions(dtype: str, kind: int, mask: int) -> None:
         x = rng.normal(size=(m, n)).astype(dtype)
         y = np.empty({1: (n,), 2: (m,), 3: ()}[mask], dtype)
         assert_prepared_is_general("reduce", dtype, [y, x], 1, (kind, mask))
+        assert_prepared_is_general("reduce", dtype, [y, np.full_like(x, -0.0)], 1, (kind, mask))
 
 
 @each_dtype

@@ -127,6 +127,22 @@ def at_offset(array: Array, offset: int) -> Array:
 
 
 @each_dtype
+@pytest.mark.parametrize("shape, offset", [((3, 400, 200), 1), ((3, 1043, 40), 3), ((9, 4120, 530), 0)], ids=str)
+def test_every_layout_of_a_where_the_first_or_last_columns_are_few(dtype: str, shape: tuple[int, int, int],
+                                                                  offset: int) -> None:  # fmt: skip
+    """Blocks of few columns are computed from the same copy of a, if there is one."""
+    m, n, k = shape
+    rng = np.random.default_rng(14)
+    a, right = numbers(rng, m, k, dtype=dtype), numbers(rng, k, n, dtype=dtype)
+    want, b = reference.product(a, right), at_offset(right, offset)
+    for name, strided in layouts(a).items():
+        got = run(strided, b, at_offset(np.zeros((m, n), dtype), offset), n_threads=1)
+        np.testing.assert_array_equal(got, want, err_msg=name)
+    backwards = guard.guarded(a[::-1, ::-1])[::-1, ::-1]
+    assert_same_bits(run(backwards, b, np.empty((m, n), dtype), n_threads=2), want)
+
+
+@each_dtype
 @pytest.mark.parametrize("accumulate", [False, True], ids=["bias", "accumulate"])
 def test_few_rows_and_a_factor_that_begins_anywhere_in_a_cache_line(dtype: str, accumulate: bool) -> None:
     rng = np.random.default_rng(12)

@@ -95,15 +95,18 @@ def test_another_seed_is_another_file(threads: int, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize("seconds", [0.0, 1e9])
-def test_slices(seconds: float, threads: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("seconds, updates", [(0.0, 4096), (1e9, 4096), (0.0, 3), (1e9, 3)])
+def test_slices(seconds: float, updates: int, threads: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fnn.set_num_threads(threads)
     monkeypatch.setattr(epochs, "SLICE_SECONDS", seconds)
+    monkeypatch.setattr(epochs, "TABLE_UPDATES", updates)
     assert train(tmp_path) == expected("float32")
 
 
-def test_a_callback_after_each_step(tmp_path: Path) -> None:
+@pytest.mark.parametrize("updates", [4096, 3])
+def test_a_callback_after_each_step(updates: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fnn.set_num_threads(2)
+    monkeypatch.setattr(epochs, "TABLE_UPDATES", updates)
     steps = []
     watch = fnn.callbacks.LambdaCallback(on_batch_end=lambda trainer, step, loss: steps.append(step))
     assert train(tmp_path, callbacks=[watch]) == expected("float32")

@@ -134,19 +134,14 @@ cdef inline int64_t reals_of_band(const Product *p, int64_t rows, int64_t steps,
     """How many numbers of a, or places of its copy, a band of rows takes for a chain of so many steps."""
     if not copied:
         return rows * steps
-    if spreads(p):
+    if p.spread:
         return rows * steps * VL
     return steps * BAND_STEP if copies_columns(p) else rows * BAND_ROW
 
 
-cdef inline bint spreads(const Product *p) noexcept nogil:
-    """Whether a copied band has each number so often that it fills a vector, which takes some tiles to pay."""
-    return SPREADS and not p.rounded and p.n >= 4 * NR
-
-
 cdef inline bint copies_columns(const Product *p) noexcept nogil:
     """Whether a copied band has the rows of a step side by side, as a turned a has them, rather than a row's steps."""
-    return p.a.row == 1 and not p.rounded and not spreads(p)
+    return p.a.row == 1 and not p.rounded and not p.spread
 
 
 cdef inline bint pays_by_columns(const Product *p, int64_t steps) noexcept nogil:
@@ -194,7 +189,7 @@ cdef inline void place_a(const Product *p, Tile *t, int64_t i, int64_t rows, int
     t.a_row = p.a.row
     t.a_step = p.a.column
     t.a_next = rows * p.a.row
-    t.spread = copy.data != NULL and spreads(p)
+    t.spread = copy.data != NULL and p.spread
     if copy.data == NULL:
         return
     t.a = copy.data
@@ -222,7 +217,7 @@ cdef inline void copy_bands(const Product *p, real *copy, int64_t apart, const r
     for band in range(bands):
         if p.rounded:
             copy_rounded(copy, BAND_ROW, a, p.a.row, p.a.column, rows, steps)
-        elif spreads(p):
+        elif p.spread:
             copy_spread(copy, a, p.a.row, p.a.column, rows, steps)
         elif p.a.row == 1:
             copy_rows(copy, BAND_STEP, a, p.a.column, steps, rows)

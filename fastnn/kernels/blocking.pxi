@@ -148,6 +148,7 @@ cdef void solve(Product *p, char *scratch) noexcept nogil:
     streamed = is_streamed(p)
     if packs_a(p):
         copy = <real *> scratch
+        p.spread = SPREADS and not p.rounded
     if packs_b(p):
         slivers = <real *> scratch + COPIED_REALS
         if sliver_reals(p.n, p.k) <= STACK_REALS:

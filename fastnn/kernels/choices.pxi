@@ -66,7 +66,7 @@ cdef inline bint packs_a(const Product *p) noexcept nogil:
         return True
     if p.n < 4 * NR or sliver_reals(p.n, p.k) <= STACK_REALS:
         return False
-    return spreads(p) or p.a.row == 1 or p.a.column == 1 and shares_sets(p.a.row)
+    return SPREADS or p.a.row == 1 or p.a.column == 1 and shares_sets(p.a.row)
 
 
 cdef inline bint straddles(const Product *p) noexcept nogil:

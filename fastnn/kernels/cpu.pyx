@@ -72,6 +72,12 @@ def halves_vectors() -> bool:
     return is_amd() and x86_family() == 25
 
 
+def reads_before_storing() -> bool:
+    """Whether a store that misses the caches reads its line first, even if all of it is stored: AMD's family 25, Zen 3
+    and 4, of which it was measured on Zen 4. Intel's processors and Zen 5 did not."""
+    return is_amd() and x86_family() == 25
+
+
 def has_near_l3() -> bool:
     """Whether some cores have a third-level cache to themselves (AMD's), which is nearer than one that all share."""
     return is_amd()

@@ -126,7 +126,7 @@ cdef int read_inputs(Operand *operand, Numbers *numbers, PyObject **inputs, int 
     for i in range(count):
         value = <object> inputs[i]
         operand[i].ndim = 0
-        operand[i].type = TYPE_FLOAT32
+        operand[i].type, operand[i].padded = TYPE_FLOAT32, False
         operand[i].data = NULL
         if PyFloat_CheckExact(value) or PyLong_CheckExact(value):
             numbers.as_double[i] = value

@@ -122,6 +122,7 @@ def call(size_t kernel, tuple operands, int n_outputs, tuple integers=(), tuple 
         if operands[i] is None:
             instruction.operand[i].data = NULL
             instruction.operand[i].ndim = 0
+            instruction.operand[i].padded = False
         else:
             bind_array(&instruction.operand[i], operands[i])
     fill_attributes(&instruction, integers, numbers)
@@ -175,7 +176,7 @@ cdef class Executor:
     instructions
         One tuple each: (kernel address, its Prepare's address or 0, operands, number of outputs, whole-number
         attributes, real attributes, (work at the extents' maxima, work where all are 1), max_threads, barrier, closes,
-        scratch bytes a thread). An operand is None or (block, byte offset, shape, type code); a dimension is a number
+        scratch bytes a thread). An operand is None or (block, byte offset, shape, type code, padded); a dimension is a number
         or (extent,), extents being numbered from 0.
     blocks
         NumPy arrays that hold the blocks; None for those bound by `bind`.

@@ -201,7 +201,7 @@ cdef struct NarrowRows:
     real *target
     int64_t source_rows, stride     # rows of the source, and from one to the next
     int64_t listed, index_stride    # rows to choose from: the index's, or the source's
-    int64_t n, size, stored         # rows to move, their elements, and how many of these may be stored
+    int64_t n, size, stored         # rows to move, their elements, and how many are stored: with padding, more
     real scale
 
 

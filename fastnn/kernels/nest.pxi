@@ -129,7 +129,7 @@ cdef inline void skip(real **data, int n_operands, int64_t n) noexcept nogil:
 cdef inline int64_t run_past(const Instruction *instruction, Run run, real *const *data, int n_operands,
                              int64_t n) noexcept nogil:
     """`run` on as many whole chunks as n elements have, by way of a buffer, from which they are stored past the caches;
-    returns how many elements these are. The result begins at a cache line."""
+    returns how many elements these are. The result begins at a multiple of a vector's bytes."""
     cdef vf chunk[NEST_VECTORS]
     cdef real *place[NEST_OPERANDS]
     cdef int64_t done = 0
@@ -288,7 +288,7 @@ cdef int elementwise(const Instruction *instruction, int n_operands, Run run, bi
 cdef struct Flat:
     # Operands of one shape that each lie in one piece: an elementwise instruction, prepared.
     Run run
-    int64_t total
+    int64_t total              # elements, with padding where all have it
     real *data[NEST_OPERANDS]
 
 

@@ -17,6 +17,7 @@ cdef struct Product:
     int64_t slivers        # how many those are for a chain, ...
     int64_t first          # ... and which of them holds the product's first column
     bint rounded           # a and b, to bfloat16
+    bint spread            # copied bands of a have each number so often that it fills a vector
     bint add               # c += factor * (a b): start is absent, and k is one chain at most
     real factor
     Matrix sum             # where the chains are summed: c itself, or z, the output before the activation
@@ -88,7 +89,7 @@ cdef inline void read_factors(const Instruction *instruction, bint turned_a, bin
         p.b = transposed(p.b)
     p.start.data = p.aux.data = NULL
     p.kept, p.first = NULL, 0
-    p.rounded = p.add = False
+    p.rounded = p.spread = p.add = False
     p.factor = 1
     p.epilogue = NO_EPILOGUE
     p.coming = NULL

@@ -175,7 +175,7 @@ cdef inline real reduce_row(int kind, const Operand *x, int64_t first, int64_t n
     if kind == MAXIMUM and is_contiguous(x) and find_largest(<const real *> x.data + first, n, &top):
         return top
     start_row(kind, &row)
-    if n <= L2_REALS and is_contiguous(x):  # from farther, the processor fetches ahead along one chunk only
+    if is_contiguous(x) and count(x) <= L2_REALS:  # from farther, the processor fetches ahead along one chunk only
         while i + 2 * SUM_CHUNK <= n:
             reduce_two_chunks(kind, <const real *> x.data + first + i, &one, &two)
             add_chunk(outer_kind(kind), &row.total, &row.lost, one)

@@ -194,46 +194,28 @@ cdef inline void end_step(const Plan *plan, double *row, int64_t *done) noexcept
     done[0] += 1
 
 
-cdef inline int run_step(const Plan *plan) noexcept nogil:
-    """A short step's instructions, one after the other."""
-    cdef int i, status
-    for i in range(plan.n):
-        status = plan.instructions[i].kernel(&plan.instructions[i], 0, 1)
-        if status != KERNEL_OK:
-            return status
-    return KERNEL_OK
-
-
-cdef inline int run_long_step(Plan *plan, double *work) noexcept nogil:
-    """The same with looks at signals in between."""
-    cdef int i, status
-    for i in range(plan.n):
-        if i <= plan.commit:
-            status = poll(plan, work, plan.instructions[i].work)
-            if status != KERNEL_OK:
-                return status
-        status = plan.instructions[i].kernel(&plan.instructions[i], 0, 1)
-        if status != KERNEL_OK:
-            return status
-    return KERNEL_OK
-
-
 cdef int run_alone(Plan *plan, double *table, int64_t n_steps, int64_t *done) noexcept nogil:
     """All steps on the calling thread."""
     cdef int64_t step
-    cdef int status
+    cdef int i, status
     cdef double work = 0.0
+    cdef Instruction *instruction
     prepare_instructions(plan)
     for step in range(n_steps):
         begin_step(plan, table + step * plan.n_slots)
         if plan.short_steps:
             status = poll(plan, &work, plan.work)
-            if status == KERNEL_OK:
-                status = run_step(plan)
-        else:
-            status = run_long_step(plan, &work)
-        if status != KERNEL_OK:
-            return status
+            if status != KERNEL_OK:
+                return status
+        for i in range(plan.n):
+            instruction = &plan.instructions[i]
+            if not plan.short_steps and i <= plan.commit:
+                status = poll(plan, &work, instruction.work)
+                if status != KERNEL_OK:
+                    return status
+            status = instruction.kernel(instruction, 0, 1)
+            if status != KERNEL_OK:
+                return status
         end_step(plan, table + step * plan.n_slots, done)
     return KERNEL_OK
 

@@ -127,8 +127,8 @@
 #define BAND_STEP ((MR + VL - 1) / VL * VL)    /* from one step of a copied band of a to the next ... */
 #define BAND_ROW (KCHAIN + VL)                 /* ... or from one row to the next: no two share a set of the cache */
 #define BAND_REALS (MR * BAND_ROW > KCHAIN * BAND_STEP ? MR * BAND_ROW : KCHAIN * BAND_STEP)
-/* v2 has no load that fills a vector with one float: it takes two instructions, of which its tile has 44 a step for 24 of
- * arithmetic. There a band is copied with each number as often as a vector has lanes.                              */
+/* v2 has no load that fills a vector with one float. For three rows that takes six of the 44 instructions that its tile
+ * has a step, 24 of which are arithmetic. There a band is copied with each number as often as a vector has lanes.  */
 #define SPREADS (LEVEL == 2 && REAL_BITS == 32)
 #define SPREAD_REALS (SPREADS ? MR * VL * KCHAIN : 0)
 /* Below AVX-512 the tiles are a cache line wide or less: for each multiply-add they load more of b than of a. There up
@@ -139,7 +139,7 @@
 #define BY_COLUMNS_STEPS 12
 #define BY_COLUMNS_REALS (131072 / (REAL_BITS / 8))
 #define BY_COLUMNS_A_REALS (524288 / (REAL_BITS / 8))
-#define BY_COLUMNS_COPIED (BY_COLUMNS_REALS > 10 * SPREAD_REALS ? BY_COLUMNS_REALS : 10 * SPREAD_REALS)
+#define BY_COLUMNS_COPIED (BY_COLUMNS * SPREAD_REALS > BY_COLUMNS_REALS ? BY_COLUMNS * SPREAD_REALS : BY_COLUMNS_REALS)
 #define COPIED_REALS (BY_COLUMNS ? BY_COLUMNS_COPIED : BAND_REALS)
 
 /* One order of arithmetic. These are the same at every level and every thread count: they define the result.       */

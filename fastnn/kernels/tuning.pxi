@@ -1,4 +1,4 @@
-# What products choose by the processor, and not by its level alone; sizes and reasons stand in tiles.h. They say which
+# What kernels, mostly products, choose by the processor, and not by its level alone; sizes and reasons stand in tiles.h. They say which
 # element is computed when, and from which copy of its operands: no result depends on them.
 from fastnn.kernels import cpu
 
@@ -21,4 +21,4 @@ cdef int64_t sharing_streamed_rows = SHARING_STREAMED_ROWS if near_l3 or BY_COLU
 cdef int64_t memory_reals = MEMORY_REALS if near_l3 or BY_COLUMNS else UNLIMITED
 cdef int64_t memory_streamed_rows = HALVED_MEMORY_STREAMED_ROWS if halved else MEMORY_STREAMED_ROWS
 cdef int64_t loading_columns = NEAR_L3_LOADING_COLUMNS if near_l3 else LOADING_COLUMNS
-cdef bint stores_past = cpu.halves_vectors()  # large results of little arithmetic
+cdef bint stores_past = LEVEL >= 2 and cpu.reads_before_storing()

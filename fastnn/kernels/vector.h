@@ -87,8 +87,8 @@ VINLINE void vprefetch_near(const real *p) { __builtin_prefetch(p, 0, 2); } /* i
 /* From here on, the compiler does not know what p was made from, and keeps it in a register of its own. */
 #define forget_origin(p) __asm__("" : "+r"(p))
 VINLINE void vstore(real *p, vf x) { *(vf_unaligned *)p = x; }
-/* Stores that go past the caches to memory, whole lines at a time: p begins a vector's place. Other threads see them once
- * they are flushed.                                                                                                 */
+/* Stores that go past the caches to memory: p is a multiple of a vector's bytes. Other threads see them once they are
+ * flushed.                                                                                                          */
 #if LEVEL >= 2
 VINLINE void vstore_past(real *p, vf x) { V(stream)(p, x); }
 VINLINE void vflush_past(void) { _mm_sfence(); }
@@ -269,7 +269,12 @@ VINLINE void vstore_exactly(real *p, vf x, int64_t n) {
 }
 #else
 #define vload_exactly vload_part
-#define vstore_exactly vstore_part
+VINLINE void vstore_exactly(real *p, vf x, int64_t n) {
+    if (n >= VL)
+        vstore(p, x);
+    else
+        vstore_part(p, x, n);
+}
 #endif
 
 /* Adding this to a number of small magnitude rounds it to a whole one; it then stands in the low bits of the sum, with
