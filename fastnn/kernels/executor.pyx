@@ -176,8 +176,8 @@ cdef class Executor:
     instructions
         One tuple each: (kernel address, its Prepare's address or 0, operands, number of outputs, whole-number
         attributes, real attributes, (work at the extents' maxima, work where all are 1), max_threads, barrier, closes,
-        scratch bytes a thread). An operand is None or (block, byte offset, shape, type code, padded); a dimension is a number
-        or (extent,), extents being numbered from 0.
+        scratch bytes a thread). An operand is None or (block, byte offset, shape, type code, padded); a dimension is a
+        number or (extent,), extents being numbered from 0.
     blocks
         NumPy arrays that hold the blocks; None for those bound by `bind`.
     maxima

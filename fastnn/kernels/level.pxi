@@ -91,7 +91,8 @@ PREPARATIONS = {
 }
 
 assert FORM_WORDS * sizeof(int64_t) >= max(
-    sizeof(CrossEntropy), sizeof(Flat), sizeof(NarrowRows), sizeof(PointwiseLoss), sizeof(Reduction), sizeof(SmallProduct))
+    sizeof(CrossEntropy), sizeof(Flat), sizeof(NarrowRows), sizeof(PointwiseLoss), sizeof(Reduction),
+    sizeof(SmallProduct))
 
 PRODUCT_SCRATCH = <size_t> <void *> product_scratch  # where calls from C find it
 PEAK_FLOPS = 2 * PEAK_CHAINS * VL  # of the kernel `peak`, a step
