@@ -1,5 +1,5 @@
-# What kernels, mostly products, choose by the processor, and not by its level alone; sizes and reasons stand in tiles.h.
-# They say which element is computed when, and from which copy of its operands: no result depends on them.
+# What kernels, mostly products, choose by the processor, and not by its level alone; sizes and reasons stand in
+# tiles.h. They say which element is computed when, and from which copy of its operands: no result depends on them.
 from fastnn.kernels import cpu
 
 cdef bint near_l3 = cpu.has_near_l3()
