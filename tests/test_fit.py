@@ -463,3 +463,18 @@ def test_binary_targets_survive_saving(tmp_path: Path) -> None:
     for other in (fnn.load(tmp_path / "net.safetensors"), net.copy()):
         np.testing.assert_array_equal(other.predict_proba(x), net.predict_proba(x))
     assert not np.allclose(net.predict_proba(x).sum(axis=1), 1)
+
+
+@pytest.mark.usefixtures("threads_as_before")
+def test_a_last_batch_whose_sums_are_products() -> None:
+    """The sums of a bias's update have two chunks in all batches but the last, where they are a product with ones."""
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((624, 8)), rng.standard_normal((624, 2))
+    weights = []
+    fnn.set_num_threads(1)
+    for backend in ("native", "numpy"):
+        net = fnn.Sequential([fnn.Dense(64, "relu"), fnn.Dense(2)], input_shape=8, seed=0, backend=backend)
+        net.fit(x, y, loss="mse", optimizer=fnn.SGD(0.1), batch_size=600, epochs=3, verbose=0)
+        weights.append(net.get_weights())
+    for ours, theirs in zip(*weights, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-5)

@@ -73,9 +73,20 @@ cdef inline Matrix from_element(Matrix x, int64_t i, int64_t j) noexcept nogil:
     return x
 
 
+cdef inline void start_plain(Product *p) noexcept nogil:
+    """All that a product may have beside its matrices: none of it."""
+    p.start.data = p.aux.data = NULL
+    p.kept, p.first = NULL, 0
+    p.rounded = p.spread = p.add = False
+    p.factor = 1
+    p.epilogue = NO_EPILOGUE
+    p.coming = NULL
+
+
 cdef inline void read_factors(const Instruction *instruction, bint turned_a, bint turned_b, Product *p) noexcept nogil:
     """Operands c, ..., a, b, and all that is the same for a plain product."""
     cdef const Operand *a = &instruction.operand[2]
+    start_plain(p)
     p.a = matrix_of(a)
     p.b = matrix_of(&instruction.operand[3])
     p.c = p.sum = matrix_of(&instruction.operand[0])
@@ -87,12 +98,6 @@ cdef inline void read_factors(const Instruction *instruction, bint turned_a, bin
         p.m, p.k = p.k, p.m
     if turned_b:
         p.b = transposed(p.b)
-    p.start.data = p.aux.data = NULL
-    p.kept, p.first = NULL, 0
-    p.rounded = p.spread = p.add = False
-    p.factor = 1
-    p.epilogue = NO_EPILOGUE
-    p.coming = NULL
 
 
 cdef inline void read_product(const Instruction *instruction, bint rounded, Product *p) noexcept nogil:

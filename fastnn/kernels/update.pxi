@@ -267,15 +267,13 @@ cdef inline bint read_ones_update(const Instruction *instruction, Product *p) no
     piece."""
     cdef Reduction form
     read_sum_update(instruction, &form)
+    start_plain(p)
     p.m, p.n, p.k = 1, form.columns, form.rows
     p.a.data, p.a.row, p.a.column = <real *> &ONE, 0, 0
     p.b.data, p.b.row, p.b.column = <real *> form.x.data, form.columns, 1
     p.c.data, p.c.row, p.c.column = <real *> form.y.data, form.columns, 1
     p.sum = p.c
-    p.start.data = p.aux.data = NULL
     p.add = True
-    p.epilogue = NO_EPILOGUE
-    p.coming = NULL
     return form.rows <= min(ROW_CHUNK, KCHAIN) and is_contiguous(&form.x) and is_contiguous(&form.y)
 
 
