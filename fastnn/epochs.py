@@ -67,8 +67,8 @@ class ArrayEpochs:
 
     def _batches(self, first: int, stop: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Rows and first row of the batches of the updates from `first` on and before `stop`."""
-        starts = np.arange(first * self.per_update, stop * self.per_update) * self._batch
-        starts = starts[: np.searchsorted(starts, self.samples.n)]  # the last update may have fewer
+        end = min(stop * self.per_update * self._batch, self.samples.n)  # the last update may have fewer
+        starts = np.arange(first * self.per_update * self._batch, end, self._batch)
         return np.minimum(self._batch, self.samples.n - starts), starts
 
     def run(self, epoch: int, watch: Watch, each_step: bool) -> dict[str, float]:

@@ -287,7 +287,7 @@ def test_threads_share_the_elements(n_threads: int, dtype: str) -> None:
 @each_dtype
 @pytest.mark.parametrize("n_threads", [1, 3])
 def test_results_larger_than_the_caches(n_threads: int, dtype: str) -> None:
-    """Some processors store them past the caches, whole lines at a time: all of them and nothing else, wherever they
+    """Some processors store them past the caches, whole vectors at a time: all of them and nothing else, wherever they
     begin, and whatever they are computed from.
     """
     n = (42 << 20) // np.dtype(dtype).itemsize + 37

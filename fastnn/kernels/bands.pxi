@@ -22,7 +22,7 @@ cdef inline bint is_direct(const Product *p, const Tile *t) noexcept nogil:
 cdef inline void any_tile(const Product *p, int rows, int vectors, const Tile *t) noexcept nogil:
     if p.rounded and in_pairs:
         run_pairs(rows, vectors, t)
-    elif SPREADS and t.spread:
+    elif SPREADS and p.spread:
         run_spread(rows, vectors, t)
     elif vectors == 1 and fits_half(t.lanes):
         run_halves(rows, t)
@@ -189,12 +189,11 @@ cdef inline void place_a(const Product *p, Tile *t, int64_t i, int64_t rows, int
     t.a_row = p.a.row
     t.a_step = p.a.column
     t.a_next = rows * p.a.row
-    t.spread = copy.data != NULL and p.spread
     if copy.data == NULL:
         return
     t.a = copy.data
     t.a_next = reals_of_band(p, rows, t.k, True)
-    if t.spread:
+    if p.spread:
         t.a_row, t.a_step = VL, rows * VL
     elif copies_columns(p):
         t.a_step = BAND_STEP

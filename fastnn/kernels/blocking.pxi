@@ -110,7 +110,7 @@ cdef void stream_rows(const Product *p, real *part) noexcept nogil:
     cdef Tile t
     cdef int64_t bands = (p.m + MR - 1) // MR, steps = SHARED_STEPS if bands > 1 or shares_lines(p) else STREAMED_STEPS
     cdef int64_t step = 0, end, band, row, j
-    t.add = t.spread = False
+    t.add = False
     t.a_row, t.a_step = p.a.row, p.a.column
     t.b_step = p.b.row
     while step < p.k:
@@ -148,7 +148,7 @@ cdef void solve(Product *p, char *scratch) noexcept nogil:
     streamed = is_streamed(p)
     if packs_a(p):
         copy = <real *> scratch
-        p.spread = SPREADS and not p.rounded
+        p.spread = SPREADS and not p.rounded and not streamed
     if packs_b(p):
         slivers = <real *> scratch + COPIED_REALS
         if sliver_reals(p.n, p.k) <= STACK_REALS:

@@ -29,7 +29,7 @@ cdef inline void lay_out(SmallProduct *small, int part, int rows, int64_t bands,
     cdef const Product *p = &small.p
     cdef Tile *t = &small.tile[part]
     small.rows[part] = rows
-    t.k, t.spread = p.k, False
+    t.k = p.k
     t.a, t.a_row, t.a_step = p.a.data + i * p.a.row, p.a.row, p.a.column
     t.b, t.b_step = p.b.data, p.b.row if p.b.column == 1 else p.n
     t.b_apart = NR

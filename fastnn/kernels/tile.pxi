@@ -12,8 +12,7 @@ cdef enum:
 
 cdef struct Tile:
     # One tile, or several in a line: along a row of tiles or down a column.
-    const real *a          # element (row, step) lies at a + row * a_row + step * a_step, ...
-    bint spread            # ... VL times
+    const real *a          # element (row, step) lies at a + row * a_row + step * a_step
     int64_t a_row, a_step
     const real *b          # element (step, column) lies at b + step * b_step + column ...
     int64_t b_step
