@@ -109,7 +109,10 @@ cdef void stream_rows(const Product *p, real *part) noexcept nogil:
     cdef Product q = p[0]
     cdef Tile t
     cdef int64_t bands = (p.m + MR - 1) // MR, steps = SHARED_STEPS if bands > 1 or shares_lines(p) else STREAMED_STEPS
-    cdef int64_t step = 0, end, band, row, j
+    cdef int64_t step = 0, end, band, row, j, head = columns_before_line(p)
+    cdef bint one_row = is_one_row(p)
+    if one_row and LEVEL < 4 and shares_sets(p.b.row):
+        steps = FEWER_STEPS
     t.add = False
     t.a_row, t.a_step = p.a.row, p.a.column
     t.b_step = p.b.row
@@ -120,9 +123,12 @@ cdef void stream_rows(const Product *p, real *part) noexcept nogil:
             q.sum.data, q.sum.row = part, p.n
         while step < end:
             t.k = min(steps, end - step)
-            for band in range(bands):
-                row = p.m * band // bands
-                stream_band(&q, &t, row, <int> (p.m * (band + 1) // bands - row), step)
+            if one_row:
+                continue_row(&q, step, t.k, head)
+            else:
+                for band in range(bands):
+                    row = p.m * band // bands
+                    stream_band(&q, &t, row, <int> (p.m * (band + 1) // bands - row), step)
             q.start = q.sum
             step += t.k
         if end > chain_length(p.k):
@@ -157,7 +163,7 @@ cdef void solve(Product *p, char *scratch) noexcept nogil:
         columns = block_columns(p.k, IN_PLACE_BLOCK_REALS)
     if streamed:
         columns = min(<int64_t> STREAMED_COLUMNS, STREAMED_REALS // p.m // NR * NR)
-    width = columns_before_line(p)
+    width = 0 if streamed and is_one_row(p) else columns_before_line(p)
     if width == 0:
         width = columns
     while j < p.n:

@@ -103,6 +103,11 @@ cdef inline bint is_streamed(const Product *p) noexcept nogil:
             and not p.rounded and (p.start.data == NULL or p.start.column == 1))
 
 
+cdef inline bint is_one_row(const Product *p) noexcept nogil:
+    """Whether a streamed product is one of row.pxi's."""
+    return p.m == 1 and not shares_lines(p)
+
+
 cdef inline bint is_turned(const Product *p) noexcept nogil:
     """Whether few rows read a b whose columns are contiguous."""
     return (p.m <= TURNED_ROWS and p.n > FEW and p.b.row == 1 and p.b.column != 1 and p.kept == NULL and not p.add

@@ -46,8 +46,9 @@
 #define WIDE_ROWS (LEVEL == 4 ? 6 : 3) /* ... up to so many have four vectors */
 #define THIN_WORK (LEVEL == 4 ? 16 : 0) /* vectors: up to so many multiply-adds, an update does without a tile */
 #define TURNED_ROWS (LEVEL == 4 ? 8 : 3) /* up to so many rows, b's contiguous columns are turned on the way ... */
-#define TURNED_GROUPS (64 / VBYTES)    /* ... in this many vectors side by side */
-#define MOST_TURNED_GROUPS (TURNED_GROUPS > 2 ? TURNED_GROUPS : 2)
+#define TURNED_GROUPS (64 / VBYTES)    /* ... in this many vectors side by side, ... */
+#define ONE_ROW_GROUPS (LEVEL == 4 ? 2 : 4) /* ... for one row in so many; ... */
+#define SHARING_GROUPS (VL < 8 ? 8 / VL : 1) /* ... and where columns share sets, no more than those have places */
 #define TURNED_COLUMNS 256            /* where c is strided, so many of them go to a buffer first */
 
 /* How much of a product's operands is copied, and when. Sizes are numbers.                                        */
@@ -73,8 +74,10 @@
 #endif
 #define STREAMED_STEPS 8                         /* ... so many at a time, ... */
 #define SHARED_STEPS 32                          /* ... or so many where bands or tiles share what they read, ... */
+#define FEWER_STEPS 4                            /* ... or, below AVX-512, so many by one row if they share sets, ... */
 #define STREAMED_COLUMNS 8192                    /* ... so far, ... */
-#define STREAMED_REALS (524288 / (REAL_BITS / 8)) /* ... and no more of c at a time than this */
+#define STREAMED_REALS (524288 / (REAL_BITS / 8)) /* ... and no more of c at a time than this; */
+#define ROW_VECTORS (LEVEL == 4 ? 8 : 4)         /* a single row, so many vectors */
 #define LOADING_ROWS 4                           /* up to so many rows, loading b is what takes the time: ... */
 #define LOADING_COLUMNS (4 * NR)                 /* from so many columns on they begin at its cache lines, ... */
 #define NEAR_L3_LOADING_COLUMNS (8 * NR)         /* ... or from so many; ... */

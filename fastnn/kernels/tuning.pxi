@@ -4,7 +4,8 @@ from fastnn.kernels import cpu
 
 cdef bint near_l3 = cpu.has_near_l3()
 cdef bint halved = LEVEL == 4 and cpu.halves_vectors()
-cdef bint whole_vectors = LEVEL == 4 and near_l3 and not halved  # and one row's chains of additions go side by side
+cdef bint whole_vectors = LEVEL == 4 and near_l3 and not halved
+cdef bint side_by_side = LEVEL < 4 or whole_vectors  # one row's chains of additions
 # From so many rows on, and up to so many, tiles read b where it lies if they can.
 cdef int64_t first_in_place = 1 if whole_vectors else PACKING_ROWS
 cdef int64_t last_in_place = UNLIMITED if whole_vectors else (HALVED_IN_PLACE_ROWS if halved and near_l3 else 0)
