@@ -103,6 +103,28 @@ def test_error_of_gelu(dtype: str) -> None:
 
 
 @each_dtype
+def test_error_of_the_slope_of_gelu(dtype: str) -> None:
+    """Within 2.5 units of 1; where it goes to 0, some digits are right."""
+    x = arguments(dtype)
+    x = x[~np.isnan(x)]
+    got = np.empty_like(x)
+    with np.errstate(all="ignore"):
+        wide = np.clip(x, -50, 50).astype(np.longdouble)
+        density = np.exp(-wide * wide / 2) / np.sqrt(8 * np.arctan(np.longdouble(1)))
+        want = 0.5 + 0.5 * wide_erf(wide * np.sqrt(np.longdouble(0.5))) + wide * density
+        dispatch("gelu_slope", [np.ones_like(x), x], got, approximate=False)
+    error = np.abs(got - want) / np.finfo(dtype).eps
+    assert error.max() <= 2.5, f"at {x[error.argmax()]!r}: {error.max():.2f} units of error"
+    assert error.max() > 0.3, "a reference of the same precision would show nothing"
+    lowest, tolerance = {"float32": (-5, 1e-3), "float64": (-6, 1e-6)}[dtype]
+    x = np.linspace(lowest, -1, 10_001).astype(dtype)
+    parts = [(math.erfc(-each * math.sqrt(0.5)) / 2, math.exp(-each * each / 2)) for each in x.astype(float).tolist()]
+    want = np.array([tail for tail, _ in parts]) + x * np.array([e for _, e in parts]) / math.sqrt(2 * math.pi)
+    dispatch("gelu_slope", [np.ones_like(x), x], slope := np.empty_like(x), approximate=False)
+    np.testing.assert_allclose(slope, want, rtol=tolerance, atol=0)
+
+
+@each_dtype
 def test_gelu_has_some_digits_where_it_goes_to_0(dtype: str) -> None:
     lowest, tolerance = {"float32": (-6, 1e-4), "float64": (-8, 1e-6)}[dtype]
     x = np.linspace(lowest, -1, 10_001).astype(dtype)

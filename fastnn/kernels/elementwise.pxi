@@ -17,6 +17,14 @@ cdef inline vf normal_distribution(vf x) noexcept nogil:
     return vselect(vless(x, vsplat(0)), tail, vsplat(1) - tail)
 
 
+cdef inline vf gelu_slope(vf x) noexcept nogil:
+    """N(x) + x d(x), N being the normal distribution and d its density: below 0, d times a polynomial in |x|, above 0
+    what that at -x leaves of 1. (N(-x) / d(x), Mills' ratio, is smooth.) One exponential does for both."""
+    cdef vf size = vmin(vsplat(TAIL_LIMIT), vabs(x))
+    cdef vf below = vexp_negative(vsplat(-0.5) * size * size) * horner_halved(size, SLOPE_TABLE, SLOPE_TERMS)
+    return vselect(vless(x, vsplat(0)), below, vsplat(1) - below)
+
+
 cdef inline vf gelu_gate(vf x) noexcept nogil:
     """The approximation to it: (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2, written as a sigmoid."""
     return vsigmoid(vsplat(2 * ROOT_TWO_OVER_PI) * vfma(vsplat(0.044715) * x * x, x, x))
@@ -104,7 +112,7 @@ cdef inline vf slope_times(int code, vf dy, vf s, vf a) noexcept nogil:
         gate = vsigmoid(s)
         return dy * vfma(s * gate, one - gate, gate)
     if code == F_GELU:
-        return dy * vfma(s * vsplat(ONE_OVER_ROOT_TWO_PI), vexp(vsplat(-0.5) * s * s), normal_distribution(s))
+        return dy * gelu_slope(s)
     if code == F_GELU_TANH:
         gate = gelu_gate(s)
         a = vsplat(2 * ROOT_TWO_OVER_PI) * vfma(vsplat(3 * 0.044715) * s, s, one)
@@ -118,7 +126,7 @@ cdef inline vf slope_times(int code, vf dy, vf s, vf a) noexcept nogil:
     if code == F_ABSOLUTE:
         return dy * function(F_SIGN, s, a)
     if code == F_ERF:
-        return dy * vsplat(TWO_OVER_ROOT_PI) * vexp(-s * s)
+        return dy * vsplat(TWO_OVER_ROOT_PI) * vexp_negative(-s * s)
     return dy
 
 

@@ -9,7 +9,7 @@ cdef void exp_run(real *e, const real *x, int64_t n, vf shift) noexcept nogil:
     """e = exp(x - shift)."""
     cdef int64_t i = 0
     while i < n:
-        store_up_to(e + i, vexp(load_up_to(x + i, n - i, shift) - shift), n - i)
+        store_up_to(e + i, vexp_negative(load_up_to(x + i, n - i, shift) - shift), n - i)
         i += VL
 
 
@@ -24,14 +24,14 @@ cdef inline void exp_lanes(bint kept, real *e, const real *x, int64_t n, vf shif
         lanes[v] = vsplat(0)
     while i + LANES <= n:
         for v in range(LANE_VECTORS):
-            term = vexp(vload(x + i + v * VL) - shift)
+            term = vexp_negative(vload(x + i + v * VL) - shift)
             lanes[v] = lanes[v] + term
             if kept:
                 vstore(e + i + v * VL, term)
         i += LANES
     for v in range(LANE_VECTORS):
         if i < n:
-            term = vexp(load_up_to(x + i, n - i, vsplat(-INFINITE)) - shift)
+            term = vexp_negative(load_up_to(x + i, n - i, vsplat(-INFINITE)) - shift)
             lanes[v] = lanes[v] + term
             if kept:
                 store_up_to(e + i, term, n - i)
@@ -102,7 +102,7 @@ cdef void exp_block(real *e, real *z, int64_t n, vf shift) noexcept nogil:
     for c in range(n):
         shifted = vload(z + c * VL) - shift
         vstore(z + c * VL, shifted)
-        vstore(e + c * VL, vexp(shifted))
+        vstore(e + c * VL, vexp_negative(shifted))
 
 
 cdef void softmax_row(int kind, const Operand *y, const Operand *source, int64_t first, int64_t n, vf shift,

@@ -282,13 +282,19 @@ VINLINE void vstore_exactly(real *p, vf x, int64_t n) {
 #define ROUNDER ((real)(1.5 * ((int64_t)1 << MANTISSA_BITS) + EXPONENT_BIAS))
 /* 2^n from n + ROUNDER: the low bits are the exponent field, and the shift drops all others. */
 VINLINE vf vpower_of_two(vf shifted) { return (vf)((vu)shifted << MANTISSA_BITS); }
-/* y 2^n for a whole n, rounded once. */
+/* y 2^n for a whole n, rounded once; vscale_down: for n <= 0. */
+#define LIFT_EXPONENT (REAL_IS_DOUBLE ? 512 : 64)
 #if LEVEL == 4
 VINLINE vf vscale(vf y, vf n) { return V(scalef)(y, n); }
+VINLINE vf vscale_down(vf y, vf n) { return V(scalef)(y, n); }
 #else
 VINLINE vf vscale(vf y, vf n) { /* in two steps: 2^n itself may be too large or too small to be a number */
     vf half = vfma(n, vsplat((real)0.5), vsplat(ROUNDER));
     return y * vpower_of_two(half) * vpower_of_two(n - (half - vsplat(ROUNDER)) + vsplat(ROUNDER));
+}
+VINLINE vf vscale_down(vf y, vf n) { /* by way of a number that is none too small */
+    vf lifted = y * vpower_of_two(n + vsplat(ROUNDER + LIFT_EXPONENT));
+    return lifted * vsplat(REAL_IS_DOUBLE ? (real)0x1p-512 : (real)0x1p-64);
 }
 #endif
 

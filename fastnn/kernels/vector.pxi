@@ -54,6 +54,7 @@ cdef extern from "vector.h":
     const real ROUNDER
     vf vpower_of_two(vf shifted) noexcept nogil
     vf vscale(vf y, vf n) noexcept nogil
+    vf vscale_down(vf y, vf n) noexcept nogil
     real rfma(real a, real b, real c) noexcept nogil
     vf vdown(vf x, int by) noexcept nogil
     vi vleading(int64_t n) noexcept nogil
