@@ -226,10 +226,25 @@ def test_few_long_rows_are_shared_by_chunks(n_threads: int, dtype: str) -> None:
         np.testing.assert_array_equal(reduced(reduction.SUM_OF_SQUARES, -1, clean, (), n_threads), want)
 
 
+@each_dtype
+@each_thread_count
+def test_columns_that_a_second_level_cache_does_not_hold(n_threads: int, dtype: str) -> None:
+    """Shared by columns where there are many, else by chunks of rows."""
+    for rows, columns in [(8 * ROW_CHUNK, 65), (5 * ROW_CHUNK + 11, 130), (2 * ROW_CHUNK + 1, 700), (2055, 1100)]:
+        x = numbers((rows, columns), dtype)
+        want = np.array([reference.column_sum(column) for column in x.T], dtype)
+        for layout, laid in (("C", x), ("F", np.asfortranarray(x)), ("part", np.repeat(x, 2, axis=0)[::2])):
+            got = reduced(reduction.SUM, 1, laid, (columns,), n_threads)
+            np.testing.assert_array_equal(got, want, err_msg=f"{x.shape}, {layout}")
+        np.testing.assert_array_equal(reduced(reduction.MAXIMUM, 1, x, (columns,), n_threads), x.max(axis=0))
+        mean = reduced(reduction.MEAN, 1, x, (columns,), n_threads)
+        np.testing.assert_array_equal(mean, want / want.dtype.type(rows))
+
+
 def reduced(kind: int, mask: int, x: Array, shape: tuple[int, ...], n_threads: int) -> Array:
     """The reduction over the axes of a mask, by so many threads in any case."""
     y = np.full(shape, np.nan, x.dtype)
-    scratch = np.full(64 * n_threads + x.nbytes // SUM_CHUNK * 2, 255, np.uint8)
+    scratch = np.full(64 * n_threads + x.nbytes // ROW_CHUNK * 2, 255, np.uint8)
     address = kernels.address("reduce", x.dtype.name)
     assert executor.call(address, (y, x), 1, (kind, mask), (), 0.0, n_threads, scratch, closes=True) == 0
     return y

@@ -14,6 +14,7 @@ include "coming.pxi"
 include "functions.pxi"
 include "largest.pxi"
 include "reduce.pxi"
+include "columns.pxi"
 include "block.pxi"
 include "shape.pxi"
 include "nest.pxi"
@@ -97,4 +98,7 @@ assert FORM_WORDS * sizeof(int64_t) >= max(
 
 PRODUCT_SCRATCH = <size_t> <void *> product_scratch  # where calls from C find it
 PEAK_FLOPS = 2 * PEAK_CHAINS * VL  # of the kernel `peak`, a step
-TILES = {"MR": MR, "NR": NR, "VL": VL, "KCHAIN": KCHAIN, "SUM_CHUNK": SUM_CHUNK, "HAS_FMA": HAS_FMA, "PAIRS": in_pairs}
+TILES = {
+    "MR": MR, "NR": NR, "VL": VL, "KCHAIN": KCHAIN, "SUM_CHUNK": SUM_CHUNK, "ROW_CHUNK": ROW_CHUNK, "HAS_FMA": HAS_FMA,
+    "PAIRS": in_pairs,
+}

@@ -5,17 +5,14 @@
 # reduced in front of that is a column sum: chunks of ROW_CHUNK rows, each summed one after the other, added in order.
 # What rounding takes from the sum of the chunks is added at the end.
 #
-# Fewer long rows than threads are shared by chunks: each thread leaves its chunks' results in the scratch memory, and
-# whoever closes the instruction adds them in order.
+# Fewer long rows than threads, and few long columns, are shared by chunks: each thread leaves its chunks' results in
+# the scratch memory, and whoever closes the instruction adds them in order.
 
 cdef enum:  # kinds of `reduce`, as in ops/reduction.py
     SUM = 0
     MEAN = 1
     MAXIMUM = 2
     SUM_OF_SQUARES = 3
-
-cdef enum:
-    COLUMN_VECTORS = 8  # vectors of columns that are reduced side by side
 
 
 cdef inline vf nothing(int kind) noexcept nogil:
@@ -204,49 +201,6 @@ cdef inline vf reduce_rows(int kind, const Operand *x, int64_t first, int64_t ro
     return whole(kind, total, lost)
 
 
-cdef inline void add_rows(int kind, int vectors, vf *part, const real *p, int64_t rows, int64_t n) noexcept nogil:
-    """Adds that many vectors of each row; rows begin n elements apart."""
-    cdef int64_t row
-    cdef int v
-    for row in range(rows):
-        for v in range(vectors):
-            part[v] = combine(kind, part[v], vload(p + v * VL))
-        p += n
-
-
-cdef inline void reduce_columns(int kind, int vectors, const Operand *x, int64_t first, int64_t rows, int64_t n,
-                                int64_t width, real divisor, real *result) noexcept nogil:
-    """Columns first ... first + width - 1 of `rows` rows of n elements; `vectors`, a literal, are enough for them."""
-    cdef real buffer[SPAN]
-    cdef vf part[COLUMN_VECTORS]
-    cdef vf total[COLUMN_VECTORS]
-    cdef vf lost[COLUMN_VECTORS]
-    cdef const real *p
-    cdef int64_t row = 0, end
-    cdef bint plain = width == vectors * VL and is_contiguous(x)  # then no vector has to be asked whether it is whole
-    cdef int v
-    for v in range(vectors):
-        total[v], lost[v] = nothing(kind), vsplat(0)
-    while row < rows:
-        end = min(rows, row + ROW_CHUNK)
-        for v in range(vectors):
-            part[v] = nothing(kind)
-        if plain:
-            add_rows(kind, vectors, part, <const real *> x.data + first + row * n, end - row, n)
-        else:
-            for row in range(row, end):
-                p = read_span(x, first + row * n, width, buffer)
-                for v in range(vectors):
-                    if v * VL < width:
-                        part[v] = combine(kind, part[v], load_up_to(p + v * VL, width - v * VL, nothing(kind)))
-        row = end
-        for v in range(vectors):
-            add_chunk(outer_kind(kind), &total[v], &lost[v], part[v])
-    for v in range(vectors):
-        if v * VL < width:
-            store_up_to(result + v * VL, whole(kind, total[v], lost[v]) / vsplat(divisor), width - v * VL)
-
-
 cdef inline int64_t add_axes(Operand *view, const Operand *x, int64_t mask, int end) noexcept nogil:
     """Adds those of the first `end` axes of x that are in a bit mask; returns how many elements they have."""
     cdef int64_t size = 1
@@ -324,54 +278,21 @@ cdef inline void close_chunks(int kind, const Reduction *form, const real *parts
         set_element(&form.y, i, vlane0(whole(kind, total, lost)) / form.divisor)
 
 
-cdef inline void reduce_block(int kind, const Reduction *form, int64_t first, int64_t width,
-                              real *result) noexcept nogil:
-    """Some columns, of which `first` is the first element: at most COLUMN_VECTORS vectors."""
-    if width <= VL:
-        reduce_columns(kind, 1, &form.x, first, form.rows, form.columns, width, form.divisor, result)
-    elif width <= 2 * VL:
-        reduce_columns(kind, 2, &form.x, first, form.rows, form.columns, width, form.divisor, result)
-    elif width <= 4 * VL:
-        reduce_columns(kind, 4, &form.x, first, form.rows, form.columns, width, form.divisor, result)
-    else:
-        reduce_columns(kind, COLUMN_VECTORS, &form.x, first, form.rows, form.columns, width, form.divisor, result)
-
-
-cdef inline int64_t column_block(int64_t columns, int64_t n_threads) noexcept nogil:
-    """How many columns are reduced side by side: fewer where there would be less blocks than threads."""
-    cdef int64_t block = COLUMN_VECTORS * VL
-    while block > VL and columns <= (n_threads - 1) * block:
-        block //= 2
-    return block
-
-
-cdef inline void reduce_to_columns(int kind, const Reduction *form, int thread, int n_threads) noexcept nogil:
-    """A thread's blocks of columns, the last axis being kept."""
-    cdef real buffer[SPAN]
-    cdef int64_t first, last, i, outer, column, width, to
-    cdef int64_t block = column_block(form.columns, (n_threads + form.kept - 1) // max(form.kept, <int64_t> 1))
-    cdef int64_t blocks = (form.columns + block - 1) // block
-    share(form.kept * blocks, 1, thread, n_threads, &first, &last)
-    for i in range(first, last):
-        outer = i // blocks
-        column = (i - outer * blocks) * block
-        width = min(form.columns - column, block)
-        to = outer * form.columns + column
-        reduce_block(kind, form, outer * form.rows * form.columns + column, width, span_target(&form.y, to, buffer))
-        write_span(&form.y, to, width, buffer)
-
-
 cdef inline void reduce_kind(int kind, const Reduction *form, real *parts, int thread, int n_threads) noexcept nogil:
     cdef int64_t first, last
     if thread == n_threads:  # all shares are done
         if is_shared_by_chunks(form, parts, n_threads):
             close_chunks(kind, form, parts)
+        elif is_shared_by_rows(form, parts, n_threads):
+            close_chunks_of_rows(kind, form, parts)
     elif is_shared_by_chunks(form, parts, n_threads):
         share(form.kept * form.chunks, 1, thread, n_threads, &first, &last)
         reduce_chunks(kind, form, first, last, parts)
     elif form.columns_are_reduced:
         share(form.kept, 1, thread, n_threads, &first, &last)
         reduce_to_numbers(kind, form, first, last)
+    elif is_shared_by_rows(form, parts, n_threads):
+        reduce_chunks_of_rows(kind, form, parts, thread, n_threads)
     else:
         reduce_to_columns(kind, form, thread, n_threads)
 

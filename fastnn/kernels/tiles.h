@@ -49,6 +49,7 @@
 #define TURNED_GROUPS (64 / VBYTES)    /* ... in this many vectors side by side, ... */
 #define ONE_ROW_GROUPS (LEVEL == 4 ? 2 : 4) /* ... for one row in so many; ... */
 #define SHARING_GROUPS (VL < 8 ? 8 / VL : 1) /* ... and where columns share sets, no more than those have places */
+#define STRIP_VECTORS (1024 / VL)     /* of columns that are summed side by side in memory */
 #define TURNED_COLUMNS 256            /* where c is strided, so many of them go to a buffer first */
 
 /* How much of a product's operands is copied, and when. Sizes are numbers.                                        */

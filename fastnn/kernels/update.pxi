@@ -228,9 +228,9 @@ cdef inline void read_sum_update(const Instruction *instruction, Reduction *form
 cdef int run_sum_update(const Instruction *instruction, const Reduction *form, int thread,
                         int n_threads) noexcept nogil:
     cdef real old[SPAN]
-    cdef real sums[SPAN]
+    cdef real sums[STRIP_VECTORS * VL]
     cdef real *place
-    cdef int64_t first, last, width, block = column_block(form.columns, n_threads)
+    cdef int64_t first, last, width, block = column_block(form, n_threads)
     cdef Hyper h
     hyper_start(&h, instruction.number, NULL, instruction.run[instruction.integer[0]], 1.0, 1.0)
     share(form.columns, block, thread, n_threads, &first, &last)

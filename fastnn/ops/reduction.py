@@ -101,13 +101,19 @@ def _kernel(kind: int, mask: Callable[[Attributes], int]) -> Kernel:
     """A kind of `reduce`, over the axes in a mask."""
 
     def scratch(operands: Sequence[Spec | None], attributes: Attributes) -> int:
-        """A number for each chunk, where few rows, each in one piece, are longer than one."""
+        """A number for each chunk, where few rows, each in one piece, are longer than one, or columns are."""
         y, x = operands[:2]
-        if y is None or x is None or not 0 < y.size < MANY_ROWS:
+        if y is None or x is None or not y.size:
             return 0
         reduced = [mask(attributes) >> axis & 1 for axis in range(len(x.shape))]
-        chunks = math.ceil(x.size / y.size / kernels.tiles(x.dtype)["SUM_CHUNK"])
-        return y.nbytes * chunks if chunks > 1 and reduced == sorted(reduced) else 0
+        if reduced == sorted(reduced) and y.size < MANY_ROWS:
+            chunk = kernels.tiles(x.dtype)["SUM_CHUNK"]
+        elif reduced == sorted(reduced, reverse=True):
+            chunk = kernels.tiles(x.dtype)["ROW_CHUNK"]
+        else:
+            return 0
+        chunks = math.ceil(x.size / y.size / chunk)
+        return y.nbytes * chunks if chunks > 1 else 0
 
     return Kernel("reduce", lambda attributes: (kind, mask(attributes)), scratch=scratch, closes=True)
 
