@@ -86,6 +86,16 @@ def units_of_error(got: NDArray, want: NDArray) -> NDArray:
 
 
 @each_dtype
+def test_exponentials_of_numbers_below_0_have_the_bits_of_others(dtype: str) -> None:
+    """Far below 0 the sigmoid is such an exponential over 1, down to the denormals and 0."""
+    x = np.linspace(-120 if dtype == "float32" else -800, -40, 50_001).astype(dtype)
+    want = ops.exp(x)
+    kind = np.finfo(dtype)
+    assert ((want > 0) & (want < kind.tiny)).any()
+    np.testing.assert_array_equal(ops.sigmoid(x), want)
+
+
+@each_dtype
 def test_error_of_gelu(dtype: str) -> None:
     """Within 5 units down to -1; below, where it goes to 0, within 0.7 units of a number of x's size."""
     x = arguments(dtype)

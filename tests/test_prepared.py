@@ -182,6 +182,21 @@ def test_updates_by_sums(dtype: str, rows: int) -> None:
 
 
 @each_dtype
+@pytest.mark.parametrize("rows, n", [(600, 1100), (2055, 700)])
+def test_updates_by_sums_of_what_a_second_level_cache_does_not_hold(dtype: str, rows: int, n: int) -> None:
+    rng = np.random.default_rng(14)
+    x, old = rng.normal(size=(rows, n)).astype(dtype), rng.normal(size=n).astype(dtype)
+    step = np.array([[-RATE * 0.5]], dtype)
+    want = reference.product(reference.sum_over(x, (0,))[:, None], step, old[:, None])[:, 0]
+    numbers = (0.5, 0.0, 0.0, 0.0, np.inf, 0.0, 0.0, 0.0)
+    got = guard.guarded(old)
+    assert run("sum_update", dtype, [got, guard.guarded(x)], 1, (0, 1), numbers) == 0
+    assert_same_bits(got, want)
+    operands: list[Array | None] = [old, x]
+    assert_prepared_is_general("sum_update", dtype, operands, 1, (0, 1), numbers)
+
+
+@each_dtype
 @pytest.mark.parametrize("kind", range(4))
 @pytest.mark.parametrize("mask", [1, 2, 3])
 def test_reductions(dtype: str, kind: int, mask: int) -> None:

@@ -362,6 +362,19 @@ def test_few_rows_and_a_factor_whose_rows_share_places_in_the_cache(dtype: str) 
         for n_threads in (1, 2):
             got = run(a[:m], b, np.full((m, n), np.nan, dtype), bias=bias, n_threads=n_threads)
             assert_same_bits(got, want[:m])
+        into = guard.guarded_empty((m, n), dtype)
+        assert_same_bits(run(guard.guarded(a[:m]), guard.guarded(b), into, bias=guard.guarded(bias)), want[:m])
+
+
+@each_dtype
+def test_few_rows_and_a_turned_factor_whose_columns_share_places_in_the_cache(dtype: str) -> None:
+    rng = np.random.default_rng(16)
+    n, k = 9 * kernels.tiles(dtype)["VL"] + 1, 1024
+    a, b = numbers(rng, 4, k, dtype=dtype), numbers(rng, k, n, dtype=dtype)
+    want, turned = reference.product(a, b), guard.guarded(b.T)
+    for m in range(1, 5):
+        got = run(guard.guarded(a[:m]), turned, guard.guarded_empty((m, n), dtype), turn=(False, True))
+        assert_same_bits(got, want[:m])
 
 
 @each_dtype

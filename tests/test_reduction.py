@@ -21,7 +21,7 @@ from fastnn.graph.tensor import Graph
 from fastnn.kernels import executor
 from fastnn.ops import reduction
 from fastnn.ops._dispatch import compute, dispatch
-from fastnn.program import OPERATIONS, Extent, RunRow
+from fastnn.program import OPERATIONS, Extent, RunRow, Spec
 
 pytestmark = pytest.mark.kernel
 
@@ -229,9 +229,10 @@ def test_few_long_rows_are_shared_by_chunks(n_threads: int, dtype: str) -> None:
 @each_dtype
 @each_thread_count
 def test_columns_that_a_second_level_cache_does_not_hold(n_threads: int, dtype: str) -> None:
-    """Shared by columns where there are many, else by chunks of rows."""
-    for rows, columns in [(8 * ROW_CHUNK, 65), (5 * ROW_CHUNK + 11, 130), (2 * ROW_CHUNK + 1, 700), (2055, 1100)]:
-        x = numbers((rows, columns), dtype)
+    """Shared by columns where there are many, else by chunks of rows; read along unless x or y is strided."""
+    shapes = [(4096, 65), (4608, 63), (5 * ROW_CHUNK + 11, 130), (2 * ROW_CHUNK + 1, 700), (2055, 1100)]
+    for rows, columns in shapes:
+        x = guard.guarded(numbers((rows, columns), dtype))
         want = np.array([reference.column_sum(column) for column in x.T], dtype)
         for layout, laid in (("C", x), ("F", np.asfortranarray(x)), ("part", np.repeat(x, 2, axis=0)[::2])):
             got = reduced(reduction.SUM, 1, laid, (columns,), n_threads)
@@ -239,14 +240,27 @@ def test_columns_that_a_second_level_cache_does_not_hold(n_threads: int, dtype: 
         np.testing.assert_array_equal(reduced(reduction.MAXIMUM, 1, x, (columns,), n_threads), x.max(axis=0))
         mean = reduced(reduction.MEAN, 1, x, (columns,), n_threads)
         np.testing.assert_array_equal(mean, want / want.dtype.type(rows))
+        strided = np.full((columns, 2), np.nan, dtype)[:, 0]
+        address = kernels.address("reduce", dtype)
+        assert executor.call(address, (strided, x), 1, (reduction.SUM, 1), (), 0.0, n_threads) == 0
+        np.testing.assert_array_equal(strided, want)
+    x = numbers((2, 1000, 700), dtype)
+    want = np.array([[reference.column_sum(column) for column in each.T] for each in x], dtype)
+    np.testing.assert_array_equal(reduced(reduction.SUM, 2, x, (2, 700), n_threads), want)
 
 
 def reduced(kind: int, mask: int, x: Array, shape: tuple[int, ...], n_threads: int) -> Array:
     """The reduction over the axes of a mask, by so many threads in any case."""
-    y = np.full(shape, np.nan, x.dtype)
-    scratch = np.full(64 * n_threads + x.nbytes // ROW_CHUNK * 2, 255, np.uint8)
-    address = kernels.address("reduce", x.dtype.name)
+    dtype, axes = x.dtype.name, tuple(axis for axis in range(x.ndim) if mask >> axis & 1)
+    y = np.full(shape, np.nan, dtype)
+    kernel = OPERATIONS["sum"].kernel
+    assert kernel is not None
+    size = n_threads * -(-kernel.scratch([Spec(shape, dtype), Spec(x.shape, dtype)], {"axes": axes}) // 64) * 64
+    memory = np.full(size + 100_000, 255, np.uint8)
+    scratch = memory[:size] if size else None
+    address = kernels.address("reduce", dtype)
     assert executor.call(address, (y, x), 1, (kind, mask), (), 0.0, n_threads, scratch, closes=True) == 0
+    assert (memory[size:] == 255).all()  # nothing is written behind it
     return y
 
 

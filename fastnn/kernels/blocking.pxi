@@ -101,7 +101,7 @@ cdef inline void stream_band(const Product *p, Tile *t, int64_t row, int rows, i
     one_band(p, t, rows, False, NULL)
 
 
-cdef void stream_rows(const Product *p, real *part) noexcept nogil:
+cdef void stream_rows(const Product *p, bint one_row, real *part) noexcept nogil:
     """A product of few rows and a large b, which is read along its rows, some at a time, as memory likes it.
 
     A chain goes on where it stopped: its sum so far lies in c, or in `part` from the second chain on.
@@ -110,7 +110,6 @@ cdef void stream_rows(const Product *p, real *part) noexcept nogil:
     cdef Tile t
     cdef int64_t bands = (p.m + MR - 1) // MR, steps = SHARED_STEPS if bands > 1 or shares_lines(p) else STREAMED_STEPS
     cdef int64_t step = 0, end, band, row, j, head = columns_before_line(p)
-    cdef bint one_row = is_one_row(p)
     if one_row and LEVEL < 4 and shares_sets(p.b.row):
         steps = FEWER_STEPS
     t.add = False
@@ -146,12 +145,13 @@ cdef void solve(Product *p, char *scratch) noexcept nogil:
     cdef real *slivers = NULL
     cdef Product block
     cdef int64_t columns = block_columns(p.k, p.block), j = 0, width
-    cdef bint streamed
+    cdef bint streamed, one_row
     straighten(p)
     if is_turned(p):
         few_rows(p)
         return
     streamed = is_streamed(p)
+    one_row = streamed and is_one_row(p)
     if packs_a(p):
         copy = <real *> scratch
         p.spread = SPREADS and not p.rounded and not streamed
@@ -163,14 +163,14 @@ cdef void solve(Product *p, char *scratch) noexcept nogil:
         columns = block_columns(p.k, IN_PLACE_BLOCK_REALS)
     if streamed:
         columns = min(<int64_t> STREAMED_COLUMNS, STREAMED_REALS // p.m // NR * NR)
-    width = 0 if streamed and is_one_row(p) else columns_before_line(p)
+    width = 0 if one_row else columns_before_line(p)
     if width == 0:
         width = columns
     while j < p.n:
         block = p[0]
         narrow(&block, 0, p.m, j, min(width, p.n - j))
         if streamed:
-            stream_rows(&block, <real *> scratch)
+            stream_rows(&block, one_row, <real *> scratch)
         else:
             one_block(&block, slivers, copy)
         j += width

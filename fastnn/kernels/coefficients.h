@@ -75,7 +75,7 @@ static const real SLOPE_TABLE[] = {
 #define TAIL_LIMIT 20.0
 
 /* As above, errors 2^-28.3, 2^-27.7, 2^-29.6, 2^-29.8 (for 1 <= x <= 4) and 2^-29.3 (for 0 <= x <= 6; of q itself up to
- * 2^-15 where it is 1e-9); 2^-26.4.                                                                                 */
+ * 2^-15 where it is 1e-9), 2^-26.4.                                                                                */
 static const real EXP_TABLE[] = {0.00138144812, 0.00836878084, 0.0416683927, 0.166665196, 0.49999994};
 static const real LOG_TABLE[] = {0.280249923, 0.279990405, 0.400217056, 0.666664124};
 static const real ERF_TABLE[] = {

@@ -3,7 +3,7 @@
 cdef enum:
     COLUMN_VECTORS = 8  # vectors of columns that are reduced side by side
     STRIP_ROWS = 8      # rows that are read side by side where x comes from afar, ...
-    SHORT_ROWS = 4      # ... or, where those have no more than 512 bytes, so many
+    FEWER_ROWS = 4      # ... or, where those have no more than 512 bytes, so many
 
 
 cdef inline void add_rows(int kind, int vectors, vf *part, const real *p, int64_t rows, int64_t n) noexcept nogil:
@@ -47,7 +47,7 @@ cdef inline void add_chunk_of_rows(int kind, const Reduction *form, int64_t row,
     """The chunk that begins at a row, of columns first ... first + width - 1, STRIP_VECTORS at most. Its rows, which
     come from afar, are read along, some side by side; the sums lie in the first-level cache meanwhile."""
     cdef int64_t end = min(form.rows, row + ROW_CHUNK), n = form.columns, v
-    cdef int64_t strip = STRIP_ROWS if n * <int64_t> sizeof(real) > 512 else SHORT_ROWS
+    cdef int64_t strip = STRIP_ROWS if n * <int64_t> sizeof(real) > 512 else FEWER_ROWS
     cdef const real *p = <const real *> form.x.data + first
     for v in range((width + VL - 1) // VL):
         part[v] = nothing(kind)
@@ -55,7 +55,7 @@ cdef inline void add_chunk_of_rows(int kind, const Reduction *form, int64_t row,
         if strip == STRIP_ROWS:
             add_wide(kind, STRIP_ROWS, part, p + row * n, width, n)
         else:
-            add_wide(kind, SHORT_ROWS, part, p + row * n, width, n)
+            add_wide(kind, FEWER_ROWS, part, p + row * n, width, n)
         row += strip
     while row < end:
         add_wide(kind, 1, part, p + row * n, width, n)
@@ -164,7 +164,7 @@ cdef inline void reduce_block(int kind, const Reduction *form, int64_t first, in
 
 
 cdef inline bint is_from_afar(const Reduction *form) noexcept nogil:
-    """Whether the second-level cache does not hold x, which lies in one piece like y."""
+    """Whether x has more than 1 MB, which a second-level cache does not hold, and lies in one piece like y."""
     return form.rows * form.columns > L2_REALS and is_contiguous(&form.x) and is_contiguous(&form.y)
 
 
@@ -174,7 +174,8 @@ cdef inline bint is_wide(const Reduction *form) noexcept nogil:
 
 
 cdef inline int64_t column_block(const Reduction *form, int64_t n_threads) noexcept nogil:
-    """How many columns are reduced side by side: fewer where there would be less blocks than threads."""
+    """How many columns are reduced side by side: fewer where there would be less blocks than threads; and more than
+    SPAN only where y is contiguous, which needs no buffer."""
     cdef int64_t columns = form.columns, block = STRIP_VECTORS * VL if is_wide(form) else COLUMN_VECTORS * VL
     while block > VL and columns <= (n_threads - 1) * block:
         block //= 2

@@ -100,5 +100,5 @@ PRODUCT_SCRATCH = <size_t> <void *> product_scratch  # where calls from C find i
 PEAK_FLOPS = 2 * PEAK_CHAINS * VL  # of the kernel `peak`, a step
 TILES = {
     "MR": MR, "NR": NR, "VL": VL, "KCHAIN": KCHAIN, "SUM_CHUNK": SUM_CHUNK, "ROW_CHUNK": ROW_CHUNK, "HAS_FMA": HAS_FMA,
-    "PAIRS": in_pairs,
+    "L2_REALS": L2_REALS, "PAIRS": in_pairs,
 }

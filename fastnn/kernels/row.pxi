@@ -51,13 +51,16 @@ cdef inline void add_to_row(int steps, const Product *p, int64_t step, int64_t h
 
 
 cdef inline void continue_row(Product *p, int64_t step, int64_t steps, int64_t head) noexcept nogil:
-    """The same for any number of steps."""
-    cdef int64_t i
-    if steps == STREAMED_STEPS:
-        add_to_row(STREAMED_STEPS, p, step, head)
-    elif steps == FEWER_STEPS:
-        add_to_row(FEWER_STEPS, p, step, head)
-    else:
-        for i in range(steps):
-            add_to_row(1, p, step + i, head)
-            p.start = p.sum
+    """The same for any number of steps; p.start then says where to go on."""
+    cdef int64_t end = step + steps
+    while step < end:
+        if end - step >= STREAMED_STEPS:
+            add_to_row(STREAMED_STEPS, p, step, head)
+            step += STREAMED_STEPS
+        elif end - step >= FEWER_STEPS:
+            add_to_row(FEWER_STEPS, p, step, head)
+            step += FEWER_STEPS
+        else:
+            add_to_row(1, p, step, head)
+            step += 1
+        p.start = p.sum

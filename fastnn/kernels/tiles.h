@@ -49,6 +49,7 @@
 #define TURNED_GROUPS (64 / VBYTES)    /* ... in this many vectors side by side, ... */
 #define ONE_ROW_GROUPS (LEVEL == 4 ? 2 : 4) /* ... for one row in so many; ... */
 #define SHARING_GROUPS (VL < 8 ? 8 / VL : 1) /* ... and where columns share sets, no more than those have places */
+_Static_assert(ONE_ROW_GROUPS >= TURNED_GROUPS, "turned.pxi has room for so many");
 #define STRIP_VECTORS (1024 / VL)     /* of columns that are summed side by side in memory */
 #define TURNED_COLUMNS 256            /* where c is strided, so many of them go to a buffer first */
 
@@ -78,7 +79,7 @@
 #define FEWER_STEPS 4                            /* ... or, below AVX-512, so many by one row if they share sets, ... */
 #define STREAMED_COLUMNS 8192                    /* ... so far, ... */
 #define STREAMED_REALS (524288 / (REAL_BITS / 8)) /* ... and no more of c at a time than this; */
-#define ROW_VECTORS (LEVEL == 4 ? 8 : 4)         /* a single row, so many vectors */
+#define ROW_VECTORS (LEVEL == 4 ? 8 : 4)         /* a single row, and sums of columns, so many vectors */
 #define LOADING_ROWS 4                           /* up to so many rows, loading b is what takes the time: ... */
 #define LOADING_COLUMNS (4 * NR)                 /* from so many columns on they begin at its cache lines, ... */
 #define NEAR_L3_LOADING_COLUMNS (8 * NR)         /* ... or from so many; ... */

@@ -120,8 +120,8 @@ cdef inline void turn_groups(int groups, int rows, Tile *t, int64_t *columns, in
 
 
 cdef void run_turned(int rows, Tile *t, int64_t columns, int64_t b_column) noexcept nogil:
-    """Up to TURNED_ROWS rows. Few have so few chains of additions that more columns are read side by side, unless
-    those share sets."""
+    """Up to TURNED_ROWS rows. One has so few chains of additions that more columns are read side by side, unless those
+    share sets."""
     if rows == 1 and side_by_side and not shares_sets(2 * b_column):
         turn_groups(ONE_ROW_GROUPS, 1, t, &columns, b_column)
     if TURNED_GROUPS > SHARING_GROUPS and not shares_sets(b_column):

@@ -283,7 +283,13 @@ VINLINE void vstore_exactly(real *p, vf x, int64_t n) {
 /* 2^n from n + ROUNDER: the low bits are the exponent field, and the shift drops all others. */
 VINLINE vf vpower_of_two(vf shifted) { return (vf)((vu)shifted << MANTISSA_BITS); }
 /* y 2^n for a whole n, rounded once; vscale_down: for n <= 0. */
-#define LIFT_EXPONENT (REAL_IS_DOUBLE ? 512 : 64)
+#if REAL_IS_DOUBLE
+#define RAISED 512 /* by so many powers of two a small 2^n becomes a usual number, ... */
+#define LOWERED 0x1p-512 /* ... and by this small again */
+#else
+#define RAISED 64
+#define LOWERED 0x1p-64
+#endif
 #if LEVEL == 4
 VINLINE vf vscale(vf y, vf n) { return V(scalef)(y, n); }
 VINLINE vf vscale_down(vf y, vf n) { return V(scalef)(y, n); }
@@ -292,9 +298,8 @@ VINLINE vf vscale(vf y, vf n) { /* in two steps: 2^n itself may be too large or 
     vf half = vfma(n, vsplat((real)0.5), vsplat(ROUNDER));
     return y * vpower_of_two(half) * vpower_of_two(n - (half - vsplat(ROUNDER)) + vsplat(ROUNDER));
 }
-VINLINE vf vscale_down(vf y, vf n) { /* by way of a number that is none too small */
-    vf lifted = y * vpower_of_two(n + vsplat(ROUNDER + LIFT_EXPONENT));
-    return lifted * vsplat(REAL_IS_DOUBLE ? (real)0x1p-512 : (real)0x1p-64);
+VINLINE vf vscale_down(vf y, vf n) {
+    return y * vpower_of_two(n + vsplat(ROUNDER + RAISED)) * vsplat((real)LOWERED);
 }
 #endif
 

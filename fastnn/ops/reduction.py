@@ -101,19 +101,17 @@ def _kernel(kind: int, mask: Callable[[Attributes], int]) -> Kernel:
     """A kind of `reduce`, over the axes in a mask."""
 
     def scratch(operands: Sequence[Spec | None], attributes: Attributes) -> int:
-        """A number for each chunk, where few rows, each in one piece, are longer than one, or columns are."""
+        """A number for each chunk, where threads share those: few long rows, or columns of a large x."""
         y, x = operands[:2]
         if y is None or x is None or not y.size:
             return 0
         reduced = [mask(attributes) >> axis & 1 for axis in range(len(x.shape))]
-        if reduced == sorted(reduced) and y.size < MANY_ROWS:
-            chunk = kernels.tiles(x.dtype)["SUM_CHUNK"]
-        elif reduced == sorted(reduced, reverse=True):
-            chunk = kernels.tiles(x.dtype)["ROW_CHUNK"]
-        else:
-            return 0
-        chunks = math.ceil(x.size / y.size / chunk)
-        return y.nbytes * chunks if chunks > 1 else 0
+        tiles, length = kernels.tiles(x.dtype), x.size // y.size
+        if reduced == sorted(reduced) and y.size < MANY_ROWS and length > tiles["SUM_CHUNK"]:
+            return y.nbytes * math.ceil(length / tiles["SUM_CHUNK"])
+        if reduced == sorted(reduced, reverse=True) and x.size > tiles["L2_REALS"] and length >= 4 * tiles["ROW_CHUNK"]:
+            return y.nbytes * math.ceil(length / tiles["ROW_CHUNK"])
+        return 0
 
     return Kernel("reduce", lambda attributes: (kind, mask(attributes)), scratch=scratch, closes=True)
 
