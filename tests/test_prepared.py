@@ -169,25 +169,20 @@ def test_updates_by_sums(dtype: str, rows: int) -> None:
     rng = np.random.default_rng(4)
     tiles = kernels.tiles(dtype)
     for n in (1, 2, tiles["VL"] - 1, tiles["VL"], tiles["VL"] + 1, 8 * tiles["VL"] + 1):
-        x, old = rng.normal(size=(rows, n)).astype(dtype), rng.normal(size=n).astype(dtype)
-        gradient = reference.sum_over(x, (0,))[:, None]
-        step = np.array([[-RATE * 0.5]], dtype)
-        want = reference.product(gradient, step, old[:, None])[:, 0]  # one multiply-add: old + gradient * step
-        numbers = (0.5, 0.0, 0.0, 0.0, np.inf, 0.0, 0.0, 0.0)
-        got = guard.guarded(old)
-        assert run("sum_update", dtype, [got, guard.guarded(x)], 1, (0, 1), numbers) == 0
-        assert_same_bits(got, want)
-        operands: list[Array | None] = [old, x]
-        assert_prepared_is_general("sum_update", dtype, operands, 1, (0, 1), numbers)
+        assert_update_by_sums(rng, dtype, rows, n)
 
 
 @each_dtype
 @pytest.mark.parametrize("rows, n", [(600, 1100), (2055, 700)])
 def test_updates_by_sums_of_what_a_second_level_cache_does_not_hold(dtype: str, rows: int, n: int) -> None:
-    rng = np.random.default_rng(14)
+    assert_update_by_sums(np.random.default_rng(14), dtype, rows, n)
+
+
+def assert_update_by_sums(rng: np.random.Generator, dtype: str, rows: int, n: int) -> None:
     x, old = rng.normal(size=(rows, n)).astype(dtype), rng.normal(size=n).astype(dtype)
+    gradient = reference.sum_over(x, (0,))[:, None]
     step = np.array([[-RATE * 0.5]], dtype)
-    want = reference.product(reference.sum_over(x, (0,))[:, None], step, old[:, None])[:, 0]
+    want = reference.product(gradient, step, old[:, None])[:, 0]  # one multiply-add: old + gradient * step
     numbers = (0.5, 0.0, 0.0, 0.0, np.inf, 0.0, 0.0, 0.0)
     got = guard.guarded(old)
     assert run("sum_update", dtype, [got, guard.guarded(x)], 1, (0, 1), numbers) == 0
