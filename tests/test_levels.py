@@ -149,7 +149,7 @@ cpu.halves_vectors, cpu.has_near_l3 = lambda: {halves}, lambda: {near}
 if not {near}:
     cpu.has_bfloat16 = lambda: False
 import pytest
-files = ["tests/test_product.py", "tests/test_prepared.py", "tests/test_bfloat16.py"]
+files = ["tests/test_product.py", "tests/test_few_rows.py", "tests/test_prepared.py", "tests/test_bfloat16.py"]
 sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", *files]))
 """
 

@@ -10,7 +10,7 @@ import guard
 import numpy as np
 import pytest
 import reference
-from numpy.typing import NDArray
+from products import TURNS, Array, assert_same_bits, at_offset, code_of, each_dtype, each_turn, layouts, numbers, run
 
 from fastnn import kernels, ops
 from fastnn.kernels import executor
@@ -18,15 +18,6 @@ from fastnn.ops.linear import FORWARD, SLOPE
 from fastnn.program import OPERATIONS
 
 pytestmark = pytest.mark.kernel
-
-Array = NDArray[Any]
-LEVEL = kernels.LEVEL
-DTYPES = ("float32", "float64")
-TURNS = list(itertools.product((False, True), repeat=2))
-NO_EPILOGUE = (0, 0)
-
-each_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: f"{LEVEL}-{dtype}")
-each_turn = pytest.mark.parametrize("turn", TURNS, ids=lambda turn: "".join("nt"[each] for each in turn))
 
 
 def edges(dtype: str) -> tuple[list[int], list[int], list[int]]:
@@ -37,31 +28,6 @@ def edges(dtype: str) -> tuple[list[int], list[int], list[int]]:
     n = sorted({1, 2, vector - 1, vector, vector + 1, columns, columns + 1, 4 * vector + 1, 8 * vector, 9 * vector - 1})
     k = [1, 2, vector, vector + 1, 2 * vector + 3, chain - 1, chain, chain + 1, 2 * chain + 1]
     return m, n, k
-
-
-def numbers(rng: np.random.Generator, *shape: int, dtype: str) -> Array:
-    return rng.normal(size=shape).astype(dtype)
-
-
-def run(a: Array, b: Array, c: Array, *, bias: Array | None = None, aux: Array | None = None, z: Array | None = None,
-        turn: tuple[bool, bool] = (False, False), accumulate: bool = False, epilogue: tuple[int, int] = NO_EPILOGUE,
-        n_threads: int = 1) -> Array:  # fmt: skip
-    """Calls the kernel itself."""
-    dtype = a.dtype.name
-    m, n, k = c.shape[0], c.shape[1], a.shape[0 if turn[0] else 1]
-    size = kernels.product_scratch(m, n, k, dtype)
-    scratch = np.empty((size + 64) * n_threads, np.uint8) if size else None
-    integers = (int(turn[0]), int(turn[1]), int(accumulate), *epilogue)
-    address = kernels.address("product", dtype)
-    status = executor.call(address, (c, z, a, b, bias, aux), 2, integers, (), 0.0, n_threads, scratch)
-    assert status == 0
-    return c
-
-
-def assert_same_bits(got: Array, want: Array) -> None:
-    """Equal bit for bit; any NaN equals any other."""
-    np.testing.assert_array_equal(got, want)
-    np.testing.assert_array_equal(np.signbit(got) & ~np.isnan(got), np.signbit(want) & ~np.isnan(want))
 
 
 @each_dtype
@@ -82,21 +48,6 @@ def test_every_edge(dtype: str, turn: tuple[bool, bool]) -> None:
             assert_same_bits(got, whole[:m, :n])
 
 
-def layouts(array: Array) -> dict[str, Array]:
-    """The same numbers in other strides."""
-    m, n = array.shape
-    wide = np.zeros((m, 2 * n + 3), array.dtype)
-    wide[:, 1 : 2 * n + 1 : 2] = array
-    back = array[::-1, ::-1].copy()
-    return {
-        "contiguous": array.copy(),
-        "transposed": array.T.copy().T,
-        "every other": wide[:, 1 : 2 * n + 1 : 2],
-        "reversed": back[::-1, ::-1],
-        "rows reversed": array[::-1].copy()[::-1],
-    }
-
-
 @each_dtype
 @pytest.mark.parametrize("page", [4096, 8192, -4096])
 @pytest.mark.parametrize("step", [2, 3, -1, -2])
@@ -114,18 +65,6 @@ def test_rows_that_share_places_in_the_cache_and_whose_columns_are_strided(dtype
         assert_same_bits(run(b.T, a.T, np.full((n, m), np.nan, dtype), n_threads=threads), want.T)
 
 
-def at_offset(array: Array, offset: int) -> Array:
-    """A copy whose rows begin so many numbers into a cache line."""
-    k, n = array.shape
-    line = 64 // array.itemsize
-    row = -(-n // line) * line
-    memory = np.zeros((k + 1) * row + 2 * line, array.dtype)
-    start = -memory.ctypes.data % 64 // array.itemsize + offset
-    placed = memory[start : start + k * row].reshape(k, row)[:, :n]
-    placed[...] = array
-    return placed
-
-
 @each_dtype
 @pytest.mark.parametrize("shape, offset", [((3, 400, 200), 1), ((3, 1043, 40), 3), ((9, 4120, 530), 0)], ids=str)
 def test_every_layout_of_a_where_the_first_or_last_columns_are_few(dtype: str, shape: tuple[int, int, int],
@@ -140,37 +79,6 @@ def test_every_layout_of_a_where_the_first_or_last_columns_are_few(dtype: str, s
         np.testing.assert_array_equal(got, want, err_msg=name)
     backwards = guard.guarded(a[::-1, ::-1])[::-1, ::-1]
     assert_same_bits(run(backwards, b, np.empty((m, n), dtype), n_threads=2), want)
-
-
-@each_dtype
-@pytest.mark.parametrize("accumulate", [False, True], ids=["bias", "accumulate"])
-def test_few_rows_and_a_factor_that_begins_anywhere_in_a_cache_line(dtype: str, accumulate: bool) -> None:
-    rng = np.random.default_rng(12)
-    tiles = kernels.tiles(dtype)
-    n, k = 20 * tiles["NR"] - 5, tiles["KCHAIN"] + 3
-    right, a, bias = numbers(rng, k, n, dtype=dtype), numbers(rng, 6, k, dtype=dtype), numbers(rng, n, dtype=dtype)
-    want = reference.product(a, right, bias)
-    for offset in range(64 // right.itemsize):
-        b = at_offset(right, offset)
-        for m in range(1, 7):
-            c = np.tile(bias, (m, 1)) if accumulate else np.full((m, n), np.nan, dtype)
-            got = run(a[:m], b, c, bias=None if accumulate else bias, accumulate=accumulate, n_threads=1 + m % 2)
-            assert_same_bits(got, want[:m])
-
-
-@each_dtype
-def test_few_rows_and_a_large_factor_that_begins_within_a_vector(dtype: str) -> None:
-    """It is read along its rows, in several chains, and an activation follows."""
-    rng = np.random.default_rng(13)
-    k = 2 * kernels.tiles(dtype)["KCHAIN"] + 3
-    n = (13 << 20) // np.dtype(dtype).itemsize // k
-    right, a, bias = numbers(rng, k, n, dtype=dtype), numbers(rng, 4, k, dtype=dtype), numbers(rng, n, dtype=dtype)
-    want = reference.product(a, right, bias)
-    for offset, m in ((0, 1), (1, 1), (4, 2), (3, 4)):
-        c, z = np.empty((m, n), dtype), np.empty((m, n), dtype)
-        run(a[:m], at_offset(right, offset), c, z=z, bias=bias, epilogue=(FORWARD, code_of("relu", {})))
-        assert_same_bits(z, want[:m])
-        assert_same_bits(c, ops.relu(want[:m]))
 
 
 @each_dtype
@@ -335,124 +243,12 @@ def test_packed(dtype: str, shape: tuple[int, int, int]) -> None:
 
 
 @each_dtype
-@pytest.mark.parametrize("m", [1, 7, 24, 25])
-def test_a_b_that_a_second_level_cache_does_not_hold(dtype: str, m: int) -> None:
-    """Few rows stream it, more pack it; how many that is differs between processors."""
-    rng = np.random.default_rng(15)
-    n, k = 700, 601
-    a, b, bias = numbers(rng, m, k, dtype=dtype), numbers(rng, k, n, dtype=dtype), numbers(rng, n, dtype=dtype)
-    want, into = reference.product(a, b, bias), numbers(rng, m, n, dtype=dtype)
-    for n_threads in (1, 2):
-        assert_same_bits(run(a, b, np.full((m, n), np.nan, dtype), bias=bias, n_threads=n_threads), want)
-        got = run(a, b, into.copy(), accumulate=True, n_threads=n_threads)
-        assert_same_bits(got, reference.product(a, b, into))
-        c, z = np.empty((m, n), dtype), np.empty((m, n), dtype)
-        run(a, b, c, z=z, bias=bias, epilogue=(FORWARD, code_of("relu", {})), n_threads=n_threads)
-        assert_same_bits(z, want)
-        assert_same_bits(c, ops.relu(want))
-
-
-@each_dtype
-def test_few_rows_and_a_factor_whose_rows_share_places_in_the_cache(dtype: str) -> None:
-    rng = np.random.default_rng(13)
-    n, k = 1024, 1100
-    a, b, bias = numbers(rng, 5, k, dtype=dtype), numbers(rng, k, n, dtype=dtype), numbers(rng, n, dtype=dtype)
-    want = reference.product(a, b, bias)
-    for m in range(1, 6):
-        for n_threads in (1, 2):
-            got = run(a[:m], b, np.full((m, n), np.nan, dtype), bias=bias, n_threads=n_threads)
-            assert_same_bits(got, want[:m])
-        into = guard.guarded_empty((m, n), dtype)
-        assert_same_bits(run(guard.guarded(a[:m]), guard.guarded(b), into, bias=guard.guarded(bias)), want[:m])
-
-
-@each_dtype
-def test_few_rows_and_a_turned_factor_whose_columns_share_places_in_the_cache(dtype: str) -> None:
-    rng = np.random.default_rng(16)
-    n, k = 9 * kernels.tiles(dtype)["VL"] + 1, 1024
-    a, b = numbers(rng, 4, k, dtype=dtype), numbers(rng, k, n, dtype=dtype)
-    want, turned = reference.product(a, b), guard.guarded(b.T)
-    for m in range(1, 5):
-        got = run(guard.guarded(a[:m]), turned, guard.guarded_empty((m, n), dtype), turn=(False, True))
-        assert_same_bits(got, want[:m])
-
-
-@each_dtype
-@pytest.mark.parametrize(
-    "m, n, k",
-    [
-        (1, 3101, 1025),
-        (3, 80000, 40),
-        (8, 8, 420_000),
-        (4, 4, 840_000),
-        (14, 2900, 1100),
-        (15, 5300, 600),
-        (64, 9001, 352),
-    ],
-)
-def test_large_b_is_read_along_its_rows(dtype: str, m: int, n: int, k: int) -> None:
-    rng = np.random.default_rng(12)
-    assert n * k * np.dtype(dtype).itemsize > 12 << 20, "no processor has so much of it near"
-    a, b, bias = numbers(rng, m, k, dtype=dtype), numbers(rng, k, n, dtype=dtype), numbers(rng, n, dtype=dtype)
-    for rows, start, n_threads in ((m, bias, 1), (m, None, 3), (1, bias, 2)):
-        want = reference.product(a[:rows], b, start)
-        assert_same_bits(
-            run(a[:rows].copy(), b, np.full((rows, n), np.nan, dtype), bias=start, n_threads=n_threads), want
-        )
-    into = numbers(rng, m, n, dtype=dtype)
-    assert_same_bits(run(a, b, into.copy(), accumulate=True), reference.product(a, b, into))
-    c, z = np.empty((m, n), dtype), np.empty((m, n), dtype)
-    run(a, b, c, z=z, bias=bias, epilogue=(FORWARD, code_of("relu", {})), n_threads=2)
-    want = reference.product(a, b, bias)
-    assert_same_bits(z, want)
-    assert_same_bits(c, ops.relu(want))
-
-
-@each_dtype
-def test_a_smaller_product_needs_no_more_scratch(dtype: str) -> None:
-    """A Program's scratch is that of its largest extents."""
-    tiles = kernels.tiles(dtype)
-    for n in (1, tiles["NR"], 300, 640, 5000):
-        needed = [kernels.product_scratch(64, n, k, dtype) for k in range(2 * tiles["KCHAIN"])]
-        assert needed == sorted(needed)
-    for k in (1, 482, 3000):
-        for m, n in ((1, 1), (8, 8), (63, 64), (640, 3)):
-            scratch = kernels.product_scratch(m, n, k, dtype)
-            assert scratch <= kernels.product_scratch(m + 1, n, k, dtype)
-            assert scratch <= kernels.product_scratch(m, n + 1, k, dtype)
-
-
-@each_dtype
-@pytest.mark.parametrize("k", [481, 482, 511])
-def test_scratch_is_enough(dtype: str, k: int) -> None:
-    """Nothing is written behind it, for however few steps."""
-    rng = np.random.default_rng(15)
-    a, b = numbers(rng, k, 500, dtype=dtype), numbers(rng, k, 640, dtype=dtype)
-    scratch = kernels.product_scratch(500, 640, k, dtype)
-    memory = np.full(scratch + 64 + 200_000, 7, np.uint8)
-    start = -memory.ctypes.data % 64
-    c = np.empty((500, 640), dtype)
-    operands = (c, None, a, b, None, None)
-    address = kernels.address("product", dtype)
-    executor.call(address, operands, 2, (1, 0, 0, 0, 0), (), 0.0, 1, memory[start : start + scratch])
-    assert_same_bits(c, reference.product(np.ascontiguousarray(a.T), b))
-    assert (memory[start + scratch :] == 7).all()
-
-
-@each_dtype
 def test_a_row_does_not_depend_on_its_batch(dtype: str) -> None:
     rng = np.random.default_rng(9)
     x, weight, bias = (numbers(rng, *shape, dtype=dtype) for shape in ((37, 600), (600, 45), (45,)))
     together = ops.linear(x, weight, bias)
     for row in range(37):
         assert_same_bits(ops.linear(x[row : row + 1], weight, bias), together[row : row + 1])
-
-
-def code_of(name: str, attributes: dict[str, Any]) -> int:
-    """The number that the kernels know an elementwise function by."""
-    kernel = OPERATIONS[name].kernel
-    assert kernel is not None
-    return kernel.integers(attributes)[0]
 
 
 def shapes_of_epilogues(dtype: str) -> list[tuple[int, int, int]]:

@@ -101,25 +101,38 @@ cdef inline void stream_band(const Product *p, Tile *t, int64_t row, int rows, i
     one_band(p, t, rows, False, NULL)
 
 
-cdef void stream_rows(const Product *p, bint one_row, real *part) noexcept nogil:
-    """A product of few rows and a large b, which is read along its rows, some at a time, as memory likes it.
+cdef void close_chain(const Product *p, const real *part, int64_t part_row, bint first) noexcept nogil:
+    """Adds a chain's sums to those of the chains before it, if there are any."""
+    cdef int64_t row, j
+    if first:
+        copy_rows(p.sum.data, p.sum.row, part, part_row, p.m, p.n)
+        return
+    for row in range(p.m):
+        for j in range(p.n):
+            p.sum.data[row * p.sum.row + j] += part[row * part_row + j]
 
-    A chain goes on where it stopped: its sum so far lies in c, or in `part` from the second chain on.
+
+cdef void stream_rows(const Product *p, bint one_row, int64_t steps, real *part) noexcept nogil:
+    """A product of few rows and a large b, which is read along its rows, `steps` at a time, as memory likes it.
+
+    A chain goes on where it stopped: its sum so far lies in `part`, whose rows begin at cache lines and share no sets,
+    or, of one row's first chain, in c.
     """
     cdef Product q = p[0]
     cdef Tile t
-    cdef int64_t bands = (p.m + MR - 1) // MR, steps = SHARED_STEPS if bands > 1 or shares_lines(p) else STREAMED_STEPS
-    cdef int64_t step = 0, end, band, row, j, head = columns_before_line(p)
-    if one_row and LEVEL < 4 and shares_sets(p.b.row):
-        steps = FEWER_STEPS
+    cdef int64_t bands = (p.m + MR - 1) // MR, part_row = streamed_part_row(p.n)
+    cdef int64_t step = 0, end, band, row, head = columns_before_line(p) % VL if one_row else 0
+    cdef bint first
     t.add = False
     t.a_row, t.a_step = p.a.row, p.a.column
     t.b_step = p.b.row
     while step < p.k:
         end = step + chain_length(p.k - step)
-        if step > 0:
+        first = step == 0
+        if not first:
             q.start.data = NULL
-            q.sum.data, q.sum.row = part, p.n
+        if not (one_row and first):
+            q.sum.data, q.sum.row = part, part_row
         while step < end:
             t.k = min(steps, end - step)
             if one_row:
@@ -130,10 +143,8 @@ cdef void stream_rows(const Product *p, bint one_row, real *part) noexcept nogil
                     stream_band(&q, &t, row, <int> (p.m * (band + 1) // bands - row), step)
             q.start = q.sum
             step += t.k
-        if end > chain_length(p.k):
-            for row in range(p.m):
-                for j in range(p.n):
-                    p.sum.data[row * p.sum.row + j] += part[row * p.n + j]
+        if q.sum.data == part:
+            close_chain(p, part, part_row, first)
     if p.epilogue != NO_EPILOGUE:
         finish(p, 0, p.m)
 
@@ -144,7 +155,7 @@ cdef void solve(Product *p, char *scratch) noexcept nogil:
     cdef real *copy = NULL
     cdef real *slivers = NULL
     cdef Product block
-    cdef int64_t columns = block_columns(p.k, p.block), j = 0, width
+    cdef int64_t columns = block_columns(p.k, p.block), j = 0, width, steps = 0
     cdef bint streamed, one_row
     straighten(p)
     if is_turned(p):
@@ -163,6 +174,7 @@ cdef void solve(Product *p, char *scratch) noexcept nogil:
         columns = block_columns(p.k, IN_PLACE_BLOCK_REALS)
     if streamed:
         columns = min(<int64_t> STREAMED_COLUMNS, STREAMED_REALS // p.m // NR * NR)
+        steps = streamed_steps(p)
     width = 0 if one_row else columns_before_line(p)
     if width == 0:
         width = columns
@@ -170,7 +182,7 @@ cdef void solve(Product *p, char *scratch) noexcept nogil:
         block = p[0]
         narrow(&block, 0, p.m, j, min(width, p.n - j))
         if streamed:
-            stream_rows(&block, one_row, <real *> scratch)
+            stream_rows(&block, one_row, steps, <real *> scratch)
         else:
             one_block(&block, slivers, copy)
         j += width

@@ -97,6 +97,23 @@ cdef inline int64_t streamed_rows(const Product *p) noexcept nogil:
     return 0
 
 
+cdef inline int64_t streamed_steps(const Product *p) noexcept nogil:
+    """How many rows of b are read side by side: more where bands of rows, or tiles that share cache lines, find in a
+    near cache what others have read. Below AVX-512 that is not so where rows share sets, or come from memory."""
+    cdef bint sharing = LEVEL < 4 and shares_sets(p.b.row)
+    if is_one_row(p):
+        return FEWER_STEPS if sharing else STREAMED_STEPS
+    if p.m > MR and not sharing and (LEVEL == 4 or p.k * p.n <= memory_reals) or shares_lines(p):
+        return SHARED_STEPS
+    return STREAMED_STEPS
+
+
+cdef inline int64_t streamed_part_row(int64_t n) noexcept nogil:
+    """How far it is from one row of the sums of n columns to the next."""
+    n = (n + NR - 1) // NR * NR
+    return n + (SLIVER_PADDING if shares_sets(n) else 0)
+
+
 cdef inline bint is_streamed(const Product *p) noexcept nogil:
     """Whether rows of b are read one after the other."""
     return (p.kept == NULL and p.m <= streamed_rows(p) and p.b.column == 1 and p.sum.column == 1 and not p.add
@@ -114,6 +131,17 @@ cdef inline bint is_turned(const Product *p) noexcept nogil:
             and not p.rounded)
 
 
+cdef inline int64_t fewest_loading_columns(const Product *p) noexcept nogil:
+    """How many columns b must have so that it pays to load them from the beginnings of its cache lines on."""
+    if p.m <= LOADING_ROWS:
+        return loading_columns
+    if LEVEL == 4:
+        return UNLIMITED
+    if packs_b(p):
+        return PACKED_LOADING_COLUMNS if p.m <= PACKED_LOADING_ROWS and p.k * p.n > memory_reals else UNLIMITED
+    return 2 * loading_columns if p.m <= NARROW_LOADING_ROWS else UNLIMITED
+
+
 cdef inline int64_t columns_before_line(const Product *p) noexcept nogil:
     """How many columns come first, on their own, so that none of the others' vectors lies in two cache lines.
 
@@ -122,8 +150,8 @@ cdef inline int64_t columns_before_line(const Product *p) noexcept nogil:
     """
     cdef bint storing = p.k <= STORING_STEPS
     cdef const Matrix *x = &p.sum if storing else &p.b
-    if x.column != 1 or x.row % VL != 0 or p.n < (8 * NR if storing else loading_columns):
+    if p.kept != NULL or x.column != 1 or x.row % VL != 0 or p.rounded and not storing:
         return 0
-    if p.kept != NULL or not storing and (p.m > LOADING_ROWS or p.rounded):
+    if p.n < (8 * NR if storing else fewest_loading_columns(p)):
         return 0
     return before_line(x.data)

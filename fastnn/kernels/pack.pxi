@@ -101,14 +101,27 @@ cdef inline int64_t sliver_stride(int64_t rows) noexcept nogil:
     return rows * NR + (SLIVER_PADDING if shares_sets(rows * NR) else 0)
 
 
+cdef inline void copy_sliver(real *to, const real *x, int64_t x_row, int64_t rows) noexcept nogil:
+    """Some rows of a whole sliver, contiguous on either side."""
+    cdef int64_t row
+    cdef int v
+    for row in range(rows):
+        for v in range(NV):
+            vstore(to + v * VL, vload(x + v * VL))
+        to += NR
+        x += x_row
+
+
 cdef void read_slivers(real *to, const real *x, int64_t x_row, int64_t x_column, int64_t rows,
                        int64_t columns) noexcept nogil:
     """A matrix as slivers of NR columns, one after the other; what lies beyond the last column stays undefined.
 
     It is read along its rows, some at a time, since processors fetch long runs of memory before they are asked for;
-    whole rows of a wide block are asked for all the same, which begins them sooner.
+    with AVX-512, whole rows of a wide block are asked for all the same, which begins them sooner.
     """
-    cdef int64_t i = 0, j, n = packed_rows if x_column == 1 else rows, ahead = n if near_l3 else 0, row
+    cdef int64_t i = 0, j, n = packed_rows if x_column == 1 else rows, ahead = n if asks_for_rows else 0, row
+    cdef const real *source
+    cdef real *sliver
     while i < rows:
         n = min(n, rows - i)
         j = 0
@@ -116,7 +129,11 @@ cdef void read_slivers(real *to, const real *x, int64_t x_row, int64_t x_column,
             for row in range(i + n, min(i + n + ahead, rows)):
                 vprefetch_near(x + row * x_row + j * x_column)
                 vprefetch_near(x + row * x_row + j * x_column + VL)
-            read_block(to + j // NR * sliver_stride(rows) + i * NR, NR, x + i * x_row + j * x_column, x_row, x_column,
-                       n, min(columns - j, <int64_t> NR))
+            source = x + i * x_row + j * x_column
+            sliver = to + j // NR * sliver_stride(rows) + i * NR
+            if x_column == 1 and columns - j >= NR:
+                copy_sliver(sliver, source, x_row, n)
+            else:
+                read_block(sliver, NR, source, x_row, x_column, n, min(columns - j, <int64_t> NR))
             j += NR
         i += n

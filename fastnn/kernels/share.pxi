@@ -178,11 +178,11 @@ cdef inline void merge(Operand *view, const Operand *operand) noexcept nogil:
 
 
 cdef inline int64_t before_line(const real *p) noexcept nogil:
-    """How many elements come before the first vector that begins where a cache line does.
+    """How many elements come before the first that begins a cache line.
 
     NumPy's arrays begin 16 bytes into one, and a vector that lies in two lines takes as long as two.
     """
-    return -<int64_t> (<uintptr_t> p // sizeof(real)) & (VL - 1)
+    return -<int64_t> (<uintptr_t> p // sizeof(real)) & (64 // <int64_t> sizeof(real) - 1)
 
 
 cdef inline bint shares_sets(int64_t stride) noexcept nogil:

@@ -83,10 +83,13 @@ _Static_assert(ONE_ROW_GROUPS >= TURNED_GROUPS, "turned.pxi has room for so many
 #define LOADING_ROWS 4                           /* up to so many rows, loading b is what takes the time: ... */
 #define LOADING_COLUMNS (4 * NR)                 /* from so many columns on they begin at its cache lines, ... */
 #define NEAR_L3_LOADING_COLUMNS (8 * NR)         /* ... or from so many; ... */
+#define NARROW_LOADING_ROWS (6 * MR)             /* ... below AVX-512 up to so many rows, from twice as many columns on, ... */
+#define PACKED_LOADING_ROWS 512                  /* ... and if b is packed from memory, up to so many rows, ... */
+#define PACKED_LOADING_COLUMNS (8192 / (REAL_BITS / 8)) /* ... from so many columns on; ... */
 #define STORING_STEPS 32                         /* ... and up to so many steps, storing c */
 #define KEPT_ROWS 3                              /* below AVX-512, so many rows read a kept copy of b from memory */
 #define SHARING_ROWS 10                         /* rows of a that may share a set of the first-level cache, of 12 lines */
-#define PACKING_ROWS (8 * MR)                   /* b is packed where this many rows use a block ... */
+#define PACKING_ROWS ((LEVEL == 4 ? 8 : 6) * MR) /* b is packed where this many rows use a block ... */
 #define PACKING_REALS (65536 / (REAL_BITS / 8)) /* ... of more than this */
 /* Where the third-level cache is near (Zen 4 and 5), tiles of AVX-512 read b as fast where it lies, in blocks of half
  * the size, unless its rows share sets of the caches. (A packed block pushes the band of a out of the first cache, rows
@@ -99,19 +102,19 @@ _Static_assert(ONE_ROW_GROUPS >= TURNED_GROUPS, "turned.pxi has room for so many
 #define L2_REALS (1048576 / (REAL_BITS / 8))
 /* There and on other AMD processors, at every level, a packed block is as wide as b, up to this size for all threads
  * together. It comes back from that cache sooner than b, whose whole rows are then read, WIDE_PACKED_ROWS of them side
- * by side, as memory likes it; and a is read less often.                                                            */
-#define WIDE_BLOCK_REALS (8388608 / (REAL_BITS / 8))
+ * by side, as memory likes it; and a is read less often. So packing pays for fewer rows: b is only streamed for up to
+ * SHARING_STREAMED_ROWS if its rows share sets, ...                                                                 */
+#define SHARING_STREAMED_ROWS (LEVEL == 4 ? 8 : 2 * MR)
 #if LEVEL == 4
+#define WIDE_BLOCK_REALS (8388608 / (REAL_BITS / 8))
 #define WIDE_PACKED_ROWS 1
-/* So packing pays for fewer rows: b is only streamed for up to so many if its rows share sets, ... */
-#define SHARING_STREAMED_ROWS 8
 /* ... or for so many if it does not fit into that cache: on Zen 5, and on Zen 4, where packing takes longer.         */
 #define MEMORY_STREAMED_ROWS 3
 #define MEMORY_REALS (25165824 / (REAL_BITS / 8))
 #else /* measured on Zen 3; what is more than 4 MB comes from memory there, where others use the third-level cache, too */
-#define WIDE_PACKED_ROWS 4
-#define SHARING_STREAMED_ROWS 4
-#define MEMORY_STREAMED_ROWS 4
+#define WIDE_BLOCK_REALS (2097152 / (REAL_BITS / 8))
+#define WIDE_PACKED_ROWS 8
+#define MEMORY_STREAMED_ROWS SHARING_STREAMED_ROWS
 #define MEMORY_REALS (4194304 / (REAL_BITS / 8))
 #endif
 #define HALVED_MEMORY_STREAMED_ROWS 8

@@ -11,6 +11,7 @@ cdef int64_t first_in_place = 1 if whole_vectors else PACKING_ROWS
 cdef int64_t last_in_place = UNLIMITED if whole_vectors else (HALVED_IN_PLACE_ROWS if halved and near_l3 else 0)
 cdef int64_t block_reals = WIDE_BLOCK_REALS if near_l3 else BLOCK_REALS
 cdef int64_t packed_rows = WIDE_PACKED_ROWS if near_l3 else PACKED_ROWS
+cdef bint asks_for_rows = LEVEL == 4 and near_l3  # of b, while others are packed
 cdef int64_t near_mr = HALVED_MR if halved else MR  # rows of a tile where b is near
 cdef int64_t packing_reals = HALVED_PACKING_REALS if halved else PACKING_REALS
 cdef int64_t far_reals = NEAR_L3_FAR_REALS if near_l3 else FAR_REALS
