@@ -176,6 +176,7 @@ def _register_rule(name: str) -> None:
 
 for _name in RULES:
     _register_rule(_name)
+UPDATES = {name: OPERATIONS[f"update_{name}"] for name in RULES}
 
 
 def update(rule: str, parameter: Any, states: Sequence[Any], gradient: Operand, scale: Any = None, *,
@@ -211,7 +212,8 @@ def update(rule: str, parameter: Any, states: Sequence[Any], gradient: Operand, 
     ValueError, TypeError
         If there is no such rule, a number is missing or unknown, or operands do not fit.
     """
-    if rule not in RULES:
+    operation = UPDATES.get(rule)
+    if operation is None:
         raise ValueError(f"update: there is no rule {rule!r}; there are {', '.join(RULES)}")
     if numbers.keys() != NEEDED[rule]:
         needed = ", ".join(filter(None, RULES[rule].numbers)) or "no numbers"
@@ -228,16 +230,16 @@ def update(rule: str, parameter: Any, states: Sequence[Any], gradient: Operand, 
         raise ValueError("update: arrays need learning_rate=")
     t = 1 if step is None else step + 1
     run = {"learning_rate": learning_rate}
-    if RULES[rule].adam:
+    if "beta1" in numbers:
         run |= {"correction1": 1.0 - numbers["beta1"] ** t, "correction2": 1.0 - numbers["beta2"] ** t}
-    return _in_place(OPERATIONS[f"update_{rule}"], (parameter, *states), (gradient, scale), attributes, run)
+    return _in_place(operation, (parameter, *states), (gradient, scale), attributes, run)
 
 
-def _in_place(operation: Operation, targets: Sequence[Any], others: Sequence[Any], attributes: dict[str, Any],
+def _in_place(operation: Operation, targets: tuple[Any, ...], others: tuple[Any, ...], attributes: dict[str, Any],
               run: Mapping[str, float]) -> tuple[Array, ...]:  # fmt: skip
     """Runs an update on arrays, whose inputs are `others` and then what it changes."""
-    if front(operation.name).recall((*others, *targets), tuple(targets), (), attributes, run) is not None:
-        return tuple(targets)
+    if front(operation.name).recall(others + targets, targets, (), attributes, run) is not None:
+        return targets
     for target in targets:
         if not isinstance(target, np.ndarray) or target.dtype.name not in FLOATS:
             kind = target.dtype if isinstance(target, np.ndarray) else type(target).__name__
@@ -248,7 +250,7 @@ def _in_place(operation: Operation, targets: Sequence[Any], others: Sequence[Any
     read = [None if each is None else as_array(each, operation.name).astype(dtype, copy=False) for each in others]
     inferred(operation, [*read, *targets], attributes)
     execute(operation, targets, [*read, *targets], dtype.name, attributes, run)
-    return tuple(targets)
+    return targets
 
 
 # ------------------------------------------------------------------------------------------ the global norm
@@ -403,7 +405,7 @@ def fill(target: Any, value: float) -> Any:
     if isinstance(target, Symbol):
         return apply("fill", target, value=float(value))
     attributes = {"value": float(value), "sign": math.copysign(1.0, value)}  # by which calls with 0 and -0 differ
-    return _in_place(OPERATIONS["fill"], [target], [], attributes, {})[0]
+    return _in_place(OPERATIONS["fill"], (target,), (), attributes, {})[0]
 
 
 def accumulate(target: Any, x: Operand) -> Any:
@@ -416,4 +418,4 @@ def accumulate(target: Any, x: Operand) -> Any:
     """
     if isinstance(target, Symbol) or isinstance(x, Symbol):
         return apply("accumulate", x, target)
-    return _in_place(OPERATIONS["accumulate"], [target], [x], {}, {})[0]
+    return _in_place(OPERATIONS["accumulate"], (target,), (x,), {}, {})[0]
