@@ -95,7 +95,11 @@ cdef inline void fetch(const Ahead *ahead, int64_t part, int64_t parts) noexcept
 cdef void one_band(const Product *p, Tile *t, int rows, bint packed, const Ahead *ahead) noexcept nogil:
     """One chain of some rows, at most MR; t is at their first tile."""
     cdef int width = widest(rows)
-    cdef int64_t tiles = p.n // (width * VL), rest = p.n - tiles * (width * VL), vectors, number, columns
+    cdef int64_t tiles = p.n // (width * VL), rest = p.n - tiles * (width * VL), last = most_last_columns(rows)
+    cdef int64_t vectors, number, columns
+    if tiles > 0 and 0 < rest <= last - width * VL:
+        tiles -= 1
+        rest += width * VL
     if ahead != NULL:
         for number in range(tiles):
             fetch(ahead, number, tiles)
@@ -103,7 +107,7 @@ cdef void one_band(const Product *p, Tile *t, int rows, bint packed, const Ahead
     elif tiles > 0:
         run_tiles(p, t, rows, width, VL, tiles, packed)
     while rest > 0:
-        columns = next_columns(rest, width * VL)
+        columns = next_columns(rest, last)
         vectors = (columns + VL - 1) // VL
         run_tiles(p, t, rows, <int> vectors, columns - (vectors - 1) * VL, 1, packed)
         rest -= columns
@@ -112,13 +116,14 @@ cdef void one_band(const Product *p, Tile *t, int rows, bint packed, const Ahead
 cdef void bands_by_columns(const Product *p, Tile *t, int rows, int64_t bands, bint packed) noexcept nogil:
     """One chain of several bands of as many rows; t is at their first tile. All of them use a column of tiles' part of
     b before the next column's is read."""
-    cdef int64_t j = 0, columns
+    cdef int64_t j = 0, columns, last = most_last_columns(rows)
     t.tiles = bands
+    t.b_apart = sliver_stride(t.k) if packed else <int64_t> NR
     t.b_next = 0
     t.start_next = rows * t.start_row
     t.c_next = rows * t.c_row
     while j < p.n:
-        columns = next_columns(p.n - j, NR)
+        columns = next_columns(p.n - j, last if p.n - j <= last else NR)
         t.lanes = (columns - 1) % VL + 1
         if is_coming(p.coming):
             ask(p.coming, rows * bands * columns * t.k)
@@ -168,6 +173,8 @@ cdef inline int64_t bands_together(const Product *p, const Tile *t, int64_t rows
 cdef inline int64_t most_rows(const Product *p, bint packed, bint copied) noexcept nogil:
     """How many rows a tile has at most."""
     cdef int64_t most = near_mr if packed or sliver_reals(p.n, p.k) <= NEAR_REALS else MR
+    if TRIPLE_ROWS > WIDE_ROWS and NR < p.n <= 2 * NR + VL and 0 < p.n % NR <= VL:
+        most = TRIPLE_ROWS
     if fits_half(p.n):
         most = MR  # such short bursts of stores stop nothing, and seven chains of halves are too few
     if p.n <= VL and not copied and p.a.column == 1 and shares_sets(p.a.row):
@@ -200,26 +207,34 @@ cdef inline void place_a(const Product *p, Tile *t, int64_t i, int64_t rows, int
     else:
         t.a_row, t.a_step = BAND_ROW, 1
     if bands > 1 or not copies_columns(p):
-        copy_bands(p, copy.data, t.a_next, a, rows, bands, steps)
+        copy_bands(p, copy.data, t.a_next, a, rows, bands, steps, p.m - i)
         copy.last = 0
         return
     if i + rows > copy.last:  # a step's rows are neighbours: those of the next band come along, if they fit
         copy.first, copy.last = i, min(i + MR, p.m)
-        copy_rows(copy.data, BAND_STEP, a, p.a.column, steps, copy.last - i)
+        copy_steps(copy.data, a, p.a.column, steps, copy.last - i, p.m - i)
     t.a += i - copy.first
 
 
 cdef inline void copy_bands(const Product *p, real *copy, int64_t apart, const real *a, int64_t rows, int64_t bands,
-                            int64_t steps) noexcept nogil:
-    """Bands of `rows` rows, one after the other."""
-    cdef int64_t band
+                            int64_t steps, int64_t readable) noexcept nogil:
+    """Bands of `rows` rows, one after the other; of a turned a, which has so many `readable` rows from there on, some
+    steps of all bands at a time: they share cache lines."""
+    cdef int64_t band, some
+    if copies_columns(p):
+        while steps > 0:
+            some = min(steps, <int64_t> STEPS_TOGETHER)
+            for band in range(bands):
+                copy_steps(copy + band * apart, a + band * rows, p.a.column, some, rows, readable - band * rows)
+            copy += some * BAND_STEP
+            a += some * p.a.column
+            steps -= some
+        return
     for band in range(bands):
         if p.rounded:
             copy_rounded(copy, BAND_ROW, a, p.a.row, p.a.column, rows, steps)
         elif p.spread:
             copy_spread(copy, a, p.a.row, p.a.column, rows, steps)
-        elif p.a.row == 1:
-            copy_rows(copy, BAND_STEP, a, p.a.column, steps, rows)
         else:
             copy_rows(copy, BAND_ROW, a, p.a.row, rows, steps)
         copy += apart

@@ -64,7 +64,7 @@ cdef inline bint packs_a(const Product *p) noexcept nogil:
     numbers had better fill vectors, and where they are rounded."""
     if p.rounded:
         return True
-    if p.n < 4 * NR or sliver_reals(p.n, p.k) <= STACK_REALS:
+    if p.n < (4 if LEVEL == 4 else 3) * NR or sliver_reals(p.n, p.k) <= STACK_REALS:
         return False
     return SPREADS or p.a.row == 1 or p.a.column == 1 and shares_sets(p.a.row)
 

@@ -23,6 +23,22 @@ cdef void copy_rows(real *to, int64_t to_row, const real *x, int64_t x_row, int6
         x += x_row
 
 
+cdef void copy_steps(real *to, const real *x, int64_t x_column, int64_t steps, int64_t rows,
+                     int64_t readable) noexcept nogil:
+    """Some rows of each step, side by side in x, to places BAND_STEP apart: whole vectors, for which there is room in
+    `to`, and in x if so many rows are `readable` as to fill them. (A masked load and store take many times as long.)"""
+    cdef int64_t step
+    if readable >= VL and rows <= VL:
+        for step in range(steps):
+            vstore(to + step * BAND_STEP, vload(x + step * x_column))
+    elif readable >= BAND_STEP and BAND_STEP == 2 * VL:
+        for step in range(steps):
+            vstore(to + step * BAND_STEP, vload(x + step * x_column))
+            vstore(to + step * BAND_STEP + VL, vload(x + step * x_column + VL))
+    else:
+        copy_rows(to, BAND_STEP, x, x_column, steps, rows)
+
+
 cdef void copy_columns(real *to, int64_t to_row, const real *x, int64_t x_column, int64_t rows,
                        int64_t columns) noexcept nogil:
     """to[i, j] = x[i, j], where `to` is contiguous along j and x along i."""

@@ -153,8 +153,8 @@ cdef inline void exchange_sides(Product *p) noexcept nogil:
 cdef inline double estimate(double m, int64_t n, double k, bint turn_b, int64_t c_column) noexcept nogil:
     """What a product costs, in multiply-adds of one vector: its own, and as many as turning b and c takes time for.
 
-    Few rows turn b in registers; for more it is packed, which costs three or four times as much. Half a vector loads as much of
-    a as a whole one, and takes somewhat more than half of its time. Each chain comes back to c.
+    Few rows turn b in registers; for more it is packed, which costs three or four times as much. Half a vector loads as
+    much of a as a whole one, and takes somewhat more than half of its time. Each chain comes back to c.
     """
     cdef double vectors = <double> ((n + VL - 1) // VL), turn_b_for = 0.75, turn_c_for = 4.0
     if m <= TURNED_ROWS:

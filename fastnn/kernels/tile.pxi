@@ -147,9 +147,9 @@ cdef inline void tile_narrow(int rows, int vectors, int kind, const Tile *t) noe
 
 
 cdef inline void tile_wide(int rows, int vectors, int kind, const Tile *t) noexcept nogil:
-    if rows > WIDE_ROWS:
+    if rows > TRIPLE_ROWS:
         tile_narrow(rows, vectors, kind, t)
-    elif vectors == 4:
+    elif rows <= WIDE_ROWS and vectors == 4:
         tile_edge(rows, 4, kind, t)
     elif vectors == 3:
         tile_edge(rows, 3, kind, t)
@@ -178,8 +178,14 @@ cdef inline int widest(int64_t rows) noexcept nogil:
     return NV if rows > WIDE_ROWS else 4 if rows > WIDEST_ROWS else TILE_VECTORS
 
 
+cdef inline int64_t most_last_columns(int64_t rows) noexcept nogil:
+    """Columns of a band's last tile at most: a vector that would be left alone, with too few chains side by side, may
+    come along."""
+    return (3 if rows == TRIPLE_ROWS and rows > WIDE_ROWS else widest(rows)) * VL
+
+
 cdef void run_tile(int rows, int vectors, const Tile *t) noexcept nogil:
-    """Calls the tile of that shape: rows from 1 to MR, vectors from 1 to widest(rows)."""
+    """Calls the tile of that shape: rows from 1 to MR, vectors from 1 to widest(rows) or what a last tile may have."""
     choose_tile(rows, vectors, WHOLE, t)
 
 

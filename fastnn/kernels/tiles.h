@@ -43,7 +43,8 @@
 #define NR (NV * VL)                  /* columns of a tile */
 #define TILE_VECTORS 8                /* vectors of the widest tile, ... */
 #define WIDEST_ROWS (LEVEL == 4 ? 2 : 1) /* ... which has so many rows at most; ... */
-#define WIDE_ROWS (LEVEL == 4 ? 6 : 3) /* ... up to so many have four vectors */
+#define WIDE_ROWS (LEVEL == 4 ? 6 : 3) /* ... up to so many have four vectors, ... */
+#define TRIPLE_ROWS (LEVEL == 3 ? 4 : WIDE_ROWS) /* ... and so many, three, if they are a band's last */
 #define THIN_WORK (LEVEL == 4 ? 16 : 0) /* vectors: up to so many multiply-adds, an update does without a tile */
 #define TURNED_ROWS (LEVEL == 4 ? 8 : 3) /* up to so many rows, b's contiguous columns are turned on the way ... */
 #define TURNED_GROUPS (64 / VBYTES)    /* ... in this many vectors side by side, ... */
@@ -133,6 +134,7 @@ _Static_assert(ONE_ROW_GROUPS >= TURNED_GROUPS, "turned.pxi has room for so many
 #define HALVED_MR (MR / 2)
 #define HALVED_PACKING_REALS (262144 / (REAL_BITS / 8))
 #define BAND_STEP ((MR + VL - 1) / VL * VL)    /* from one step of a copied band of a to the next ... */
+#define STEPS_TOGETHER 16                      /* so many of which are copied for one band, then for the next */
 #define BAND_ROW (KCHAIN + VL)                 /* ... or from one row to the next: no two share a set of the cache */
 #define BAND_REALS (MR * BAND_ROW > KCHAIN * BAND_STEP ? MR * BAND_ROW : KCHAIN * BAND_STEP)
 /* v2 has no load that fills a vector with one float. For three rows that takes six of the 44 instructions that its tile
