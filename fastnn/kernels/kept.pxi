@@ -20,7 +20,7 @@ cpdef bint is_worth_keeping(int64_t k, int64_t n, bint rounded) noexcept nogil:
 
 cdef inline void keep(Product *p, const real *copy) noexcept nogil:
     """Lets a product, whose size is known, use a copy of all of its b, unless b itself is read sooner."""
-    if BY_COLUMNS and p.m > KEPT_ROWS and p.k * p.n > memory_reals and not p.rounded:
+    if BY_COLUMNS and KEPT_ROWS < p.m <= MR and p.k * p.n > memory_reals and not p.rounded:
         return
     p.kept = copy
     p.slivers = (p.n + NR - 1) // NR

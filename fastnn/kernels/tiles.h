@@ -88,7 +88,7 @@ _Static_assert(ONE_ROW_GROUPS >= TURNED_GROUPS, "turned.pxi has room for so many
 #define PACKED_LOADING_ROWS 512                  /* ... and if b is packed from memory, up to so many rows, ... */
 #define PACKED_LOADING_COLUMNS (8192 / (REAL_BITS / 8)) /* ... from so many columns on; ... */
 #define STORING_STEPS 32                         /* ... and up to so many steps, storing c */
-#define KEPT_ROWS 3                              /* below AVX-512, so many rows read a kept copy of b from memory */
+#define KEPT_ROWS 3                              /* below AVX-512, more rows, up to a band, leave a kept copy in memory */
 #define SHARING_ROWS 10                         /* rows of a that may share a set of the first-level cache, of 12 lines */
 #define PACKING_ROWS ((LEVEL == 4 ? 8 : 6) * MR) /* b is packed where this many rows use a block ... */
 #define PACKING_REALS (65536 / (REAL_BITS / 8)) /* ... of more than this */
