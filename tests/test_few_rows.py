@@ -137,7 +137,16 @@ def test_a_smaller_product_needs_no_more_scratch(dtype: str) -> None:
 
 @each_dtype
 @pytest.mark.parametrize(
-    "m, n, k", [(500, 640, 481), (500, 640, 482), (500, 640, 511), (8, 2048, 300), (12, 1024, 1100), (24, 30_000, 60)]
+    "m, n, k",
+    [
+        (500, 640, 481),
+        (500, 640, 482),
+        (500, 640, 511),
+        (8, 2048, 300),
+        (12, 1024, 1100),
+        (24, 30_000, 60),
+        (24, 26_240, 5),
+    ],
 )
 def test_scratch_is_enough(dtype: str, m: int, n: int, k: int) -> None:
     """Nothing is written behind it, for however few steps or rows."""

@@ -164,6 +164,24 @@ def test_guard_pages(dtype: str, turn: tuple[bool, bool]) -> None:
 
 
 @each_dtype
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_a_turned_a_on_a_guard_page(dtype: str, n_threads: int) -> None:
+    """Bands of it are copied, whole vectors where there are so many rows left."""
+    rng = np.random.default_rng(8)
+    tiles = kernels.tiles(dtype)
+    vector, rows = tiles["VL"], tiles["MR"]
+    for k in (300, tiles["KCHAIN"] + 3):
+        for n in (3 * tiles["NR"], 3 * tiles["NR"] + 1, 5 * tiles["NR"] + 3):
+            a, b = numbers(rng, 11 * rows + 1, k, dtype=dtype), numbers(rng, k, n, dtype=dtype)
+            want = reference.product(a, b)
+            for m in {1, vector - 1, vector, vector + 1, rows, rows + 1, 2 * vector - 1, 2 * rows + 3, 11 * rows + 1}:
+                left = guard.guarded(a[:m].T)
+                for c in (guard.guarded_empty((m, n), dtype), np.empty((n, m), dtype).T):
+                    got = run(left, guard.guarded(b), c, turn=(True, False), n_threads=n_threads)
+                    assert_same_bits(got, want[:m])
+
+
+@each_dtype
 def test_nan_and_infinity_pass(dtype: str) -> None:
     rng = np.random.default_rng(7)
     for m, n, k in [(1, 40, 9), (40, 1, 9), (15, 33, 40)]:

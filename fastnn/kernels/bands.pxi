@@ -95,19 +95,20 @@ cdef inline void fetch(const Ahead *ahead, int64_t part, int64_t parts) noexcept
 cdef void one_band(const Product *p, Tile *t, int rows, bint packed, const Ahead *ahead) noexcept nogil:
     """One chain of some rows, at most MR; t is at their first tile."""
     cdef int width = widest(rows)
-    cdef int64_t tiles = p.n // (width * VL), rest = p.n - tiles * (width * VL), last = most_last_columns(rows)
-    cdef int64_t vectors, number, columns
-    if tiles > 0 and 0 < rest <= last - width * VL:
+    cdef int64_t tiles = p.n // (width * VL), rest = p.n - tiles * (width * VL), vectors, number, columns
+    if tiles > 0 and joins_last(rows, width * VL + rest):
         tiles -= 1
         rest += width * VL
     if ahead != NULL:
+        if tiles == 0:
+            fetch(ahead, 0, 1)
         for number in range(tiles):
             fetch(ahead, number, tiles)
             run_tiles(p, t, rows, width, VL, 1, packed)
     elif tiles > 0:
         run_tiles(p, t, rows, width, VL, tiles, packed)
     while rest > 0:
-        columns = next_columns(rest, last)
+        columns = rest if joins_last(rows, rest) else next_columns(rest, width * VL)
         vectors = (columns + VL - 1) // VL
         run_tiles(p, t, rows, <int> vectors, columns - (vectors - 1) * VL, 1, packed)
         rest -= columns
@@ -116,14 +117,16 @@ cdef void one_band(const Product *p, Tile *t, int rows, bint packed, const Ahead
 cdef void bands_by_columns(const Product *p, Tile *t, int rows, int64_t bands, bint packed) noexcept nogil:
     """One chain of several bands of as many rows; t is at their first tile. All of them use a column of tiles' part of
     b before the next column's is read."""
-    cdef int64_t j = 0, columns, last = most_last_columns(rows)
+    cdef int64_t j = 0, columns
     t.tiles = bands
     t.b_apart = sliver_stride(t.k) if packed else <int64_t> NR
     t.b_next = 0
     t.start_next = rows * t.start_row
     t.c_next = rows * t.c_row
     while j < p.n:
-        columns = next_columns(p.n - j, last if p.n - j <= last else NR)
+        columns = p.n - j
+        if not joins_last(rows, columns):
+            columns = next_columns(columns, NR)
         t.lanes = (columns - 1) % VL + 1
         if is_coming(p.coming):
             ask(p.coming, rows * bands * columns * t.k)
@@ -173,8 +176,8 @@ cdef inline int64_t bands_together(const Product *p, const Tile *t, int64_t rows
 cdef inline int64_t most_rows(const Product *p, bint packed, bint copied) noexcept nogil:
     """How many rows a tile has at most."""
     cdef int64_t most = near_mr if packed or sliver_reals(p.n, p.k) <= NEAR_REALS else MR
-    if TRIPLE_ROWS > WIDE_ROWS and NR < p.n <= 2 * NR + VL and 0 < p.n % NR <= VL:
-        most = TRIPLE_ROWS
+    if NR < p.n <= 2 * NR + VL and joins_last(TRIPLE_ROWS, NR + p.n % NR):
+        most = TRIPLE_ROWS  # of more columns, those of the last tile are too few to pay for narrower bands
     if fits_half(p.n):
         most = MR  # such short bursts of stores stop nothing, and seven chains of halves are too few
     if p.n <= VL and not copied and p.a.column == 1 and shares_sets(p.a.row):

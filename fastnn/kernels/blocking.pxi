@@ -115,8 +115,8 @@ cdef void close_chain(const Product *p, const real *part, int64_t part_row, bint
 cdef void stream_rows(const Product *p, bint one_row, int64_t steps, real *part) noexcept nogil:
     """A product of few rows and a large b, which is read along its rows, `steps` at a time, as memory likes it.
 
-    A chain goes on where it stopped: its sum so far lies in `part`, whose rows begin at cache lines and share no sets,
-    or, of one row's first chain, in c.
+    A chain goes on where it stopped: its sum so far lies in `part`, whose rows begin at cache lines and share no sets;
+    or, the first chain's, in c, if that is one row, or with AVX-512, for which no gain by `part` was measured.
     """
     cdef Product q = p[0]
     cdef Tile t
@@ -131,7 +131,7 @@ cdef void stream_rows(const Product *p, bint one_row, int64_t steps, real *part)
         first = step == 0
         if not first:
             q.start.data = NULL
-        if not (one_row and first):
+        if not (first and (one_row or LEVEL == 4)):
             q.sum.data, q.sum.row = part, part_row
         while step < end:
             t.k = min(steps, end - step)

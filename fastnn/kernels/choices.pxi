@@ -26,7 +26,8 @@ cpdef int64_t product_scratch(int64_t m, int64_t n, int64_t k, int64_t n_threads
     """Bytes of scratch memory that each thread of an m x n x k product needs, in any layout; a smaller one needs no
     more, and all threads together have enough for one that does everything.
 
-    It holds the slivers of a block, of which there are no more than fit into one, whatever k is.
+    It holds the slivers of a block, of which there are no more than fit into one, whatever k is; or, where b is
+    streamed, sums of STREAMED_REALS and a padding for each row, which is less than such a b has.
     """
     cdef int64_t slivers = (max(m, n) + NR - 1) // NR, block = block_of_each(n_threads)
     if k <= KCHAIN and slivers * NR * k <= STACK_REALS:  # one chain, and the stack holds what is packed
@@ -64,7 +65,7 @@ cdef inline bint packs_a(const Product *p) noexcept nogil:
     numbers had better fill vectors, and where they are rounded."""
     if p.rounded:
         return True
-    if p.n < (4 if LEVEL == 4 else 3) * NR or sliver_reals(p.n, p.k) <= STACK_REALS:
+    if p.n < COPYING_COLUMNS or sliver_reals(p.n, p.k) <= STACK_REALS:
         return False
     return SPREADS or p.a.row == 1 or p.a.column == 1 and shares_sets(p.a.row)
 

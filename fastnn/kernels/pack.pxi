@@ -26,7 +26,8 @@ cdef void copy_rows(real *to, int64_t to_row, const real *x, int64_t x_row, int6
 cdef void copy_steps(real *to, const real *x, int64_t x_column, int64_t steps, int64_t rows,
                      int64_t readable) noexcept nogil:
     """Some rows of each step, side by side in x, to places BAND_STEP apart: whole vectors, for which there is room in
-    `to`, and in x if so many rows are `readable` as to fill them. (A masked load and store take many times as long.)"""
+    `to`, and in x if so many rows are `readable` as to fill them. (Part of a vector, which the last band may have left,
+    takes many times as long.)"""
     cdef int64_t step
     if readable >= VL and rows <= VL:
         for step in range(steps):

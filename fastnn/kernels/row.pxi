@@ -35,7 +35,7 @@ cdef inline void add_to_row(int steps, const Product *p, int64_t step, int64_t h
     for s in range(steps):
         x[s] = vsplat(p.a.data[(step + s) * p.a.column])
     while done < p.n:
-        columns = head - done if done < head else min(p.n - done, <int64_t> (ROW_VECTORS * VL))
+        columns = head if done < head else min(p.n - done, <int64_t> (ROW_VECTORS * VL))
         if columns == ROW_VECTORS * VL:
             add_steps(steps, ROW_VECTORS, False, x, b, p.b.row, start, c, VL)
         elif columns >= VL:

@@ -180,7 +180,8 @@ cdef inline void merge(Operand *view, const Operand *operand) noexcept nogil:
 cdef inline int64_t before_line(const real *p) noexcept nogil:
     """How many elements come before the first that begins a cache line.
 
-    NumPy's arrays begin 16 bytes into one, and a vector that lies in two lines takes as long as two.
+    NumPy's arrays begin 16 bytes into one, and a vector that lies in two lines takes as long as two. Tiles that are a
+    line wide then read each line once.
     """
     return -<int64_t> (<uintptr_t> p // sizeof(real)) & (64 // <int64_t> sizeof(real) - 1)
 

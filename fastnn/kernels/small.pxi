@@ -18,7 +18,8 @@ cdef struct SmallProduct:
 
 cdef inline bint is_small(const Product *p) noexcept nogil:
     """Whether one line of tiles computes it, in one chain, and reads and writes c where it lies."""
-    if not (p.m > 0 and 0 < p.n <= (widest(p.m) * VL if p.m <= near_mr else NR)):
+    cdef int64_t most = widest(p.m) * VL if p.m <= near_mr else NR
+    if p.m == 0 or p.n == 0 or p.n > most and not joins_last(TRIPLE_ROWS, p.n):
         return False
     return (p.k <= KCHAIN and p.k * p.n <= L1_REALS and p.m * p.n <= L1_REALS and p.sum.column == 1
             and (p.b.column == 1 or p.k * p.n <= SMALL_TURN) and (p.start.data == NULL or p.start.column == 1))

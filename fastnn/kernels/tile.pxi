@@ -178,14 +178,14 @@ cdef inline int widest(int64_t rows) noexcept nogil:
     return NV if rows > WIDE_ROWS else 4 if rows > WIDEST_ROWS else TILE_VECTORS
 
 
-cdef inline int64_t most_last_columns(int64_t rows) noexcept nogil:
-    """Columns of a band's last tile at most: a vector that would be left alone, with too few chains side by side, may
-    come along."""
-    return (3 if rows == TRIPLE_ROWS and rows > WIDE_ROWS else widest(rows)) * VL
+cdef inline bint joins_last(int64_t rows, int64_t columns) noexcept nogil:
+    """Whether a band's last columns, a whole tile's and those of one vector more, make one tile: that vector would have
+    too few chains side by side if it were left alone."""
+    return rows == TRIPLE_ROWS and TRIPLE_ROWS > WIDE_ROWS and NR < columns <= NR + VL
 
 
 cdef void run_tile(int rows, int vectors, const Tile *t) noexcept nogil:
-    """Calls the tile of that shape: rows from 1 to MR, vectors from 1 to widest(rows) or what a last tile may have."""
+    """Calls the tile of that shape: rows from 1 to MR, vectors from 1 to widest(rows), and three if joins_last."""
     choose_tile(rows, vectors, WHOLE, t)
 
 

@@ -101,15 +101,15 @@ _Static_assert(ONE_ROW_GROUPS >= TURNED_GROUPS, "turned.pxi has room for so many
 #define UNLIMITED INT64_MAX
 #define IN_PLACE_BLOCK_REALS (BLOCK_REALS / 2)
 #define L2_REALS (1048576 / (REAL_BITS / 8))
-/* There and on other AMD processors, at every level, a packed block is as wide as b, up to this size for all threads
- * together. It comes back from that cache sooner than b, whose whole rows are then read, WIDE_PACKED_ROWS of them side
- * by side, as memory likes it; and a is read less often. So packing pays for fewer rows: b is only streamed for up to
- * SHARING_STREAMED_ROWS if its rows share sets, ...                                                                 */
+/* There and on other AMD processors, at every level, a packed block is as wide as b, up to WIDE_BLOCK_REALS for all
+ * threads together. It comes back from that cache sooner than b, whose whole rows are then read, WIDE_PACKED_ROWS of
+ * them side by side, as memory likes it; and a is read less often. So packing pays for fewer rows: b is only streamed
+ * for up to SHARING_STREAMED_ROWS if its rows share sets, and MEMORY_STREAMED_ROWS if it has more than MEMORY_REALS,
+ * which do not fit into that cache. (On Zen 4, where packing takes longer, for some more.)                          */
 #define SHARING_STREAMED_ROWS (LEVEL == 4 ? 8 : 2 * MR)
 #if LEVEL == 4
 #define WIDE_BLOCK_REALS (8388608 / (REAL_BITS / 8))
 #define WIDE_PACKED_ROWS 1
-/* ... or for so many if it does not fit into that cache: on Zen 5, and on Zen 4, where packing takes longer.         */
 #define MEMORY_STREAMED_ROWS 3
 #define MEMORY_REALS (25165824 / (REAL_BITS / 8))
 #else /* measured on Zen 3; what is more than 4 MB comes from memory there, where others use the third-level cache, too */
@@ -145,6 +145,7 @@ _Static_assert(ONE_ROW_GROUPS >= TURNED_GROUPS, "turned.pxi has room for so many
  * to BY_COLUMNS bands, with BY_COLUMNS_REALS of a at most, use a column of tiles' part of b, which is then in the
  * first-level cache, before the next column's is read; a comes from the second, where all of it has to fit. (With more
  * rows, pages of a and c would be more than the processor remembers the places of.) It pays from BY_COLUMNS_STEPS on. */
+#define COPYING_COLUMNS ((LEVEL == 4 ? 4 : 3) * NR) /* from so many on it pays to copy bands of a */
 #define BY_COLUMNS (LEVEL == 4 ? 0 : 10)
 #define BY_COLUMNS_STEPS 12
 #define BY_COLUMNS_REALS (131072 / (REAL_BITS / 8))
