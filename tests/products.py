@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from fastnn import kernels
+from fastnn import kernels, ops
 from fastnn.kernels import executor
+from fastnn.ops.linear import FORWARD
 from fastnn.program import OPERATIONS
 
 Array = NDArray[Any]
@@ -80,3 +81,11 @@ def code_of(name: str, attributes: dict[str, Any]) -> int:
     kernel = OPERATIONS[name].kernel
     assert kernel is not None
     return kernel.integers(attributes)[0]
+
+
+def assert_relu_follows(a: Array, b: Array, want: Array, **options: Any) -> None:
+    """One call gives the product, which is `want`, and its ReLU, each in memory of its own."""
+    c, z = np.empty_like(want), np.empty_like(want)
+    run(a, b, c, z=z, epilogue=(FORWARD, code_of("relu", {})), **options)
+    assert_same_bits(z, want)
+    assert_same_bits(c, ops.relu(want))

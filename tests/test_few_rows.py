@@ -6,11 +6,10 @@ import guard
 import numpy as np
 import pytest
 import reference
-from products import assert_same_bits, at_offset, code_of, each_dtype, numbers, run
+from products import assert_relu_follows, assert_same_bits, at_offset, each_dtype, numbers, run
 
-from fastnn import kernels, ops
+from fastnn import kernels
 from fastnn.kernels import executor
-from fastnn.ops.linear import FORWARD
 
 pytestmark = pytest.mark.kernel
 
@@ -41,10 +40,7 @@ def test_few_rows_and_a_large_factor_that_begins_within_a_vector(dtype: str) -> 
     right, a, bias = numbers(rng, k, n, dtype=dtype), numbers(rng, 4, k, dtype=dtype), numbers(rng, n, dtype=dtype)
     want = reference.product(a, right, bias)
     for offset, m in ((0, 1), (1, 1), (4, 2), (3, 4)):
-        c, z = np.empty((m, n), dtype), np.empty((m, n), dtype)
-        run(a[:m], at_offset(right, offset), c, z=z, bias=bias, epilogue=(FORWARD, code_of("relu", {})))
-        assert_same_bits(z, want[:m])
-        assert_same_bits(c, ops.relu(want[:m]))
+        assert_relu_follows(a[:m], at_offset(right, offset), want[:m], bias=bias)
 
 
 @each_dtype
@@ -59,10 +55,7 @@ def test_a_b_that_a_second_level_cache_does_not_hold(dtype: str, m: int) -> None
         assert_same_bits(run(a, b, np.full((m, n), np.nan, dtype), bias=bias, n_threads=n_threads), want)
         got = run(a, b, into.copy(), accumulate=True, n_threads=n_threads)
         assert_same_bits(got, reference.product(a, b, into))
-        c, z = np.empty((m, n), dtype), np.empty((m, n), dtype)
-        run(a, b, c, z=z, bias=bias, epilogue=(FORWARD, code_of("relu", {})), n_threads=n_threads)
-        assert_same_bits(z, want)
-        assert_same_bits(c, ops.relu(want))
+        assert_relu_follows(a, b, want, bias=bias, n_threads=n_threads)
 
 
 @each_dtype
@@ -114,11 +107,8 @@ def test_large_b_is_read_along_its_rows(dtype: str, m: int, n: int, k: int) -> N
         )
     into = numbers(rng, m, n, dtype=dtype)
     assert_same_bits(run(a, b, into.copy(), accumulate=True), reference.product(a, b, into))
-    c, z = np.empty((m, n), dtype), np.empty((m, n), dtype)
-    run(a, b, c, z=z, bias=bias, epilogue=(FORWARD, code_of("relu", {})), n_threads=2)
     want = reference.product(a, b, bias)
-    assert_same_bits(z, want)
-    assert_same_bits(c, ops.relu(want))
+    assert_relu_follows(a, b, want, bias=bias, n_threads=2)
 
 
 @each_dtype

@@ -120,7 +120,7 @@ cdef void stream_rows(const Product *p, bint one_row, int64_t steps, real *part)
     """
     cdef Product q = p[0]
     cdef Tile t
-    cdef int64_t bands = (p.m + MR - 1) // MR, part_row = streamed_part_row(p.n)
+    cdef int64_t bands = (p.m + MR - 1) // MR, part_row = spaced((p.n + NR - 1) // NR * NR)
     cdef int64_t step = 0, end, band, row, head = columns_before_line(p) % VL if one_row else 0
     cdef bint first
     t.add = False

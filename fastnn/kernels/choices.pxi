@@ -109,12 +109,6 @@ cdef inline int64_t streamed_steps(const Product *p) noexcept nogil:
     return STREAMED_STEPS
 
 
-cdef inline int64_t streamed_part_row(int64_t n) noexcept nogil:
-    """How far it is from one row of the sums of n columns to the next."""
-    n = (n + NR - 1) // NR * NR
-    return n + (SLIVER_PADDING if shares_sets(n) else 0)
-
-
 cdef inline bint is_streamed(const Product *p) noexcept nogil:
     """Whether rows of b are read one after the other."""
     return (p.kept == NULL and p.m <= streamed_rows(p) and p.b.column == 1 and p.sum.column == 1 and not p.add

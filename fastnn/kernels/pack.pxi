@@ -113,9 +113,14 @@ cdef void write_block(real *to, int64_t to_row, int64_t to_column, const real *x
                 to[i * to_row + j * to_column] = x[i * x_row + j]
 
 
+cdef inline int64_t spaced(int64_t reals) noexcept nogil:
+    """How far apart runs of so many numbers lie: a little farther if they would share sets."""
+    return reals + (SLIVER_PADDING if shares_sets(reals) else 0)
+
+
 cdef inline int64_t sliver_stride(int64_t rows) noexcept nogil:
     """How far it is from one sliver, NR columns of so many rows, to the next."""
-    return rows * NR + (SLIVER_PADDING if shares_sets(rows * NR) else 0)
+    return spaced(rows * NR)
 
 
 cdef inline void copy_sliver(real *to, const real *x, int64_t x_row, int64_t rows) noexcept nogil:

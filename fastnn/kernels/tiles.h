@@ -133,6 +133,7 @@ _Static_assert(ONE_ROW_GROUPS >= TURNED_GROUPS, "turned.pxi has room for so many
  * need no packed b so soon.                                                                                        */
 #define HALVED_MR (MR / 2)
 #define HALVED_PACKING_REALS (262144 / (REAL_BITS / 8))
+#define COPYING_COLUMNS ((LEVEL == 4 ? 4 : 3) * NR) /* from so many on it pays to copy bands of a: */
 #define BAND_STEP ((MR + VL - 1) / VL * VL)    /* from one step of a copied band of a to the next ... */
 #define STEPS_TOGETHER 16                      /* so many of which are copied for one band, then for the next */
 #define BAND_ROW (KCHAIN + VL)                 /* ... or from one row to the next: no two share a set of the cache */
@@ -145,7 +146,6 @@ _Static_assert(ONE_ROW_GROUPS >= TURNED_GROUPS, "turned.pxi has room for so many
  * to BY_COLUMNS bands, with BY_COLUMNS_REALS of a at most, use a column of tiles' part of b, which is then in the
  * first-level cache, before the next column's is read; a comes from the second, where all of it has to fit. (With more
  * rows, pages of a and c would be more than the processor remembers the places of.) It pays from BY_COLUMNS_STEPS on. */
-#define COPYING_COLUMNS ((LEVEL == 4 ? 4 : 3) * NR) /* from so many on it pays to copy bands of a */
 #define BY_COLUMNS (LEVEL == 4 ? 0 : 10)
 #define BY_COLUMNS_STEPS 12
 #define BY_COLUMNS_REALS (131072 / (REAL_BITS / 8))
