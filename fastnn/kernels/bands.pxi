@@ -100,7 +100,7 @@ cdef void one_band(const Product *p, Tile *t, int rows, bint packed, const Ahead
         tiles -= 1
         rest += width * VL
     if ahead != NULL:
-        if tiles == 0:
+        if tiles == 0 and rest > width * VL:  # the joined tile is the only one
             fetch(ahead, 0, 1)
         for number in range(tiles):
             fetch(ahead, number, tiles)

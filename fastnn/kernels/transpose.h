@@ -114,15 +114,26 @@ VINLINE vf vload_lanes(const real *p, int64_t apart) {
 #endif
 }
 
+/* x[i], and those whose numbers lie in the same rows of memory, are in registers from here on, and what is loaded
+ * afterwards is loaded afterwards: the compiler would read part by part.                                           */
+#if VBYTES == 64
+#define ROWS_ARE_READ(x, i) \
+    __asm__ volatile("" : "+v"((x)[i]), "+v"((x)[LANE + (i)]), "+v"((x)[2 * LANE + (i)]), "+v"((x)[3 * LANE + (i)]))
+#elif VBYTES == 32
+#define ROWS_ARE_READ(x, i) __asm__ volatile("" : "+v"((x)[i]), "+v"((x)[LANE + (i)]))
+#else /* one part */
+#define ROWS_ARE_READ(x, i) (void)0
+#endif
+
 /* x[i][j] = p[j * row + i]. All parts of a row are read one after the other: where rows lie 4096 bytes apart, they
  * share so few places in the cache that none stays there for long.                                                 */
 VINLINE void vload_turned(vf x[VL], const real *p, int64_t row) {
     for (int i = 0; i < LANE; i++) {
         for (int part = 0; part < VL / LANE; part++) x[part * LANE + i] = vload_lanes(p + part * LANE, LANE * row);
+        ROWS_ARE_READ(x, i);
         p += row;
         forget_origin(p);
     }
-    __asm__ volatile("" ::: "memory"); /* the compiler would read them part by part */
     turn_lanes(x);
 }
 
