@@ -66,30 +66,50 @@ cdef void one_block(const Product *p, real *slivers, real *copy) noexcept nogil:
             return
 
 
-cdef void few_rows(const Product *p) noexcept nogil:
-    """A product of few rows and b's contiguous columns, which are turned on the way."""
+cdef inline int64_t turned_columns(const Product *p) noexcept nogil:
+    """How many columns few_rows takes at a time."""
+    cdef int64_t most = min(<int64_t> TURNED_COLUMNS, max(NEAR_REALS // max(p.k, 1), <int64_t> NR)), parts
+    if p.n <= most or p.m <= TURNED_ROWS and p.sum.column == 1:
+        return p.n
+    parts = (p.n + most - 1) // most
+    return ((p.n + parts - 1) // parts + VL - 1) // VL * VL
+
+
+cdef void few_rows(const Product *p, real *copy, int64_t room) noexcept nogil:
+    """A product of few rows and b's contiguous columns, which are turned on the way: once for each band of rows.
+
+    Several bands use some columns before the next ones. `copy` has room for so many numbers: a's rows, if two of them
+    share sets, would push b's columns out of the first-level cache, which do so, too, as a rule.
+    """
     cdef real buffer[TURNED_ROWS * TURNED_COLUMNS]
     cdef bint direct = p.sum.column == 1
-    cdef int64_t j = 0, columns = p.n if direct else TURNED_COLUMNS
+    cdef int64_t bands = (p.m + TURNED_ROWS - 1) // TURNED_ROWS, columns = turned_columns(p), band, row, j = 0
+    cdef int64_t copy_row = (p.k // VL + 1) * VL
+    cdef bint copies = p.m > 1 and p.a.column == 1 and shares_sets(2 * p.a.row) and TURNED_ROWS * copy_row <= room
     cdef Product part
     cdef Tile t
     while j < p.n:
-        part = p[0]
-        narrow(&part, 0, p.m, j, min(columns, p.n - j))
-        t.a, t.a_row, t.a_step = part.a.data, part.a.row, part.a.column
-        t.b, t.k = part.b.data, part.k
-        t.c, t.c_row = part.sum.data, part.sum.row
-        if not direct:
-            t.c, t.c_row = buffer, TURNED_COLUMNS
-        t.start = part.start.data
-        if t.start != NULL and t.start != t.c:
-            read_block(t.c, t.c_row, t.start, part.start.row, part.start.column, part.m, part.n)
-        run_turned(<int> part.m, &t, part.n, part.b.column)
-        if not direct:
-            write_block(part.sum.data, part.sum.row, part.sum.column, buffer, TURNED_COLUMNS, part.m, part.n)
+        for band in range(bands):
+            part = p[0]
+            row = p.m * band // bands
+            narrow(&part, row, p.m * (band + 1) // bands - row, j, min(columns, p.n - j))
+            t.a, t.a_row, t.a_step = part.a.data, part.a.row, part.a.column
+            if copies:
+                copy_rows(copy, copy_row, part.a.data, part.a.row, part.m, part.k)
+                t.a, t.a_row = copy, copy_row
+            t.b, t.k = part.b.data, part.k
+            t.c, t.c_row = part.sum.data, part.sum.row
+            if not direct:
+                t.c, t.c_row = buffer, TURNED_COLUMNS
+            t.start = part.start.data
+            if t.start != NULL and t.start != t.c:
+                read_block(t.c, t.c_row, t.start, part.start.row, part.start.column, part.m, part.n)
+            run_turned(<int> part.m, &t, part.n, part.b.column)
+            if not direct:
+                write_block(part.sum.data, part.sum.row, part.sum.column, buffer, TURNED_COLUMNS, part.m, part.n)
+            if p.epilogue != NO_EPILOGUE:
+                finish(&part, 0, part.m)
         j += columns
-    if p.epilogue != NO_EPILOGUE:
-        finish(p, 0, p.m)
 
 
 cdef inline void stream_band(const Product *p, Tile *t, int64_t row, int rows, int64_t step) noexcept nogil:
@@ -159,7 +179,8 @@ cdef void solve(Product *p, char *scratch) noexcept nogil:
     cdef bint streamed, one_row
     straighten(p)
     if is_turned(p):
-        few_rows(p)
+        steps = sliver_reals(p.n, p.k)
+        few_rows(p, <real *> scratch, COPIED_REALS + steps if steps > STACK_REALS else 0)
         return
     streamed = is_streamed(p)
     one_row = streamed and is_one_row(p)

@@ -122,7 +122,7 @@ cdef inline bint is_one_row(const Product *p) noexcept nogil:
 
 cdef inline bint is_turned(const Product *p) noexcept nogil:
     """Whether few rows read a b whose columns are contiguous."""
-    return (p.m <= TURNED_ROWS and p.n > FEW and p.b.row == 1 and p.b.column != 1 and p.kept == NULL and not p.add
+    return (p.m <= most_turned_rows(p.b.column, p.k) and p.n > FEW and p.b.row == 1 and p.b.column != 1 and p.kept == NULL and not p.add
             and not p.rounded)
 
 

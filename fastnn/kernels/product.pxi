@@ -150,21 +150,31 @@ cdef inline void exchange_sides(Product *p) noexcept nogil:
     p.kept = NULL
 
 
-cdef inline double estimate(double m, int64_t n, double k, bint turn_b, int64_t c_column) noexcept nogil:
+cdef inline int64_t most_turned_rows(int64_t b_column, int64_t k) noexcept nogil:
+    """Up to how many rows turn b on the way, whose contiguous columns lie so far apart."""
+    if shares_sets(b_column) or k <= TURNED_STEPS:
+        return SHARING_TURNED_ROWS
+    return TURNED_ROWS * (turned_bands if k >= LONG_TURNED_STEPS else short_turned_bands)
+
+
+cdef inline double estimate(int64_t m, int64_t n, int64_t k, int64_t b_column, int64_t c_column) noexcept nogil:
     """What a product costs, in multiply-adds of one vector: its own, and as many as turning b and c takes time for.
 
-    Few rows turn b in registers; for more it is packed, which costs three or four times as much. Half a vector loads as
-    much of a as a whole one, and takes somewhat more than half of its time. Each chain comes back to c.
+    Few rows turn b in registers, whole vectors of columns of it with AVX-512 while they add others; for more it is
+    packed, which costs more. Half a vector loads as much of a as a whole one, and takes somewhat more than half of its
+    time. Each chain comes back to c.
     """
-    cdef double vectors = <double> ((n + VL - 1) // VL), turn_b_for = 0.75, turn_c_for = 4.0
-    if m <= TURNED_ROWS:
-        turn_b_for, turn_c_for = 0.25, 1.0
+    cdef double vectors = <double> ((n + VL - 1) // VL), steps = <double> k, turn_b_for = 0.75, turn_c_for = 4.0
+    cdef bint turned = b_column != 1 and m <= most_turned_rows(b_column, k)
+    if turned or m <= SHARING_TURNED_ROWS:
+        turn_b_for = 0.125 if LEVEL == 4 and n >= VL and not shares_sets(b_column) else 0.25
+        turn_c_for = 1.0
     elif LEVEL < 4:  # where this was measured
         turn_b_for = 1.0
         turn_c_for *= (k + KCHAIN - 1) // KCHAIN * (2 if shares_sets(c_column) else 1)
-    if n % VL and fits_half(n % VL):
+    if n % VL and fits_half(n % VL) and not turned:
         vectors -= 0.42
-    return m * k * vectors + (turn_b_for * k * n if turn_b and n > 1 else 0.0) + (
+    return m * steps * vectors + (turn_b_for * steps * n if b_column != 1 and n > 1 else 0.0) + (
         turn_c_for * m * n if c_column != 1 and n > 1 else 0.0)
 
 
@@ -172,8 +182,8 @@ cdef inline bint better_exchanged(const Product *p) noexcept nogil:
     """Vectors lie along n: whether they had better lie along m, for the layouts' sake or because n fills few lanes."""
     if (p.n >= 2 * VL or p.n == VL) and p.b.column == 1 and p.sum.column == 1:
         return False
-    return (estimate(<double> p.n, p.m, <double> p.k, p.a.row != 1, p.sum.row)
-            < estimate(<double> p.m, p.n, <double> p.k, p.b.column != 1, p.sum.column))
+    return (estimate(p.n, p.m, p.k, p.a.row, p.sum.row)
+            < estimate(p.m, p.n, p.k, p.b.column, p.sum.column))
 
 
 # ------------------------------------------------------------------------------------------------------ threads

@@ -40,13 +40,19 @@
 
 #define ROW_TRIPLES ((MR + 2) / 3)
 #define VL (VBYTES / (REAL_BITS / 8)) /* elements in a vector */
+#define LANE (16 / (REAL_BITS / 8))   /* in 16 bytes of one */
 #define NR (NV * VL)                  /* columns of a tile */
 #define TILE_VECTORS 8                /* vectors of the widest tile, ... */
 #define WIDEST_ROWS (LEVEL == 4 ? 2 : 1) /* ... which has so many rows at most; ... */
 #define WIDE_ROWS (LEVEL == 4 ? 6 : 3) /* ... up to so many have four vectors, ... */
 #define TRIPLE_ROWS (LEVEL == 3 ? 4 : WIDE_ROWS) /* ... and so many, three, if they are a band's last */
 #define THIN_WORK (LEVEL == 4 ? 16 : 0) /* vectors: up to so many multiply-adds, an update does without a tile */
-#define TURNED_ROWS (LEVEL == 4 ? 8 : 3) /* up to so many rows, b's contiguous columns are turned on the way ... */
+#define TURNED_ROWS (LEVEL == 4 ? MR : 3) /* so many rows, at most, turn b's contiguous columns on the way, ... */
+#define SHARING_TURNED_ROWS (LEVEL == 4 ? 8 : 3) /* ... or so many if columns share sets or have no more steps ... */
+#define TURNED_STEPS (LEVEL == 4 ? LANE : VL) /* ... than these, which are turned at a time; ... */
+#define HALVED_TURNED_BANDS 12         /* ... or, where vectors go through in two halves, so many bands one by one, ... */
+#define HALVED_SHORT_TURNED_BANDS 3    /* ... or so many if there are fewer steps ... */
+#define LONG_TURNED_STEPS 48           /* ... than these; ... */
 #define TURNED_GROUPS (64 / VBYTES)    /* ... in this many vectors side by side, ... */
 #define ONE_ROW_GROUPS (LEVEL == 4 ? 2 : 4) /* ... for one row in so many; ... */
 #define SHARING_GROUPS (VL < 8 ? 8 / VL : 1) /* ... and where columns share sets, no more than those have places */

@@ -10,8 +10,6 @@
 #define SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (vi){__VA_ARGS__})
 #endif
 
-#define LANE (16 / (REAL_BITS / 8)) /* numbers in a 16-byte lane */
-
 /* HALF_*: the lower (upper) halves of a and b. EVEN_*, ODD_*: their even (odd) lanes. ZIP_*: per lane, the lower
  * (upper) numbers of a and b by turns. PAIR_*: the same with pairs of numbers.                                   */
 #if VL == 16
@@ -52,21 +50,22 @@
 #define ZIP_HIGH(a, b) SHUFFLE(a, b, 1, 3)
 #endif
 
-/* Within each lane, x[i][j] of each LANE vectors becomes x[j][i]. */
-VINLINE void turn_lanes(vf x[VL]) {
-    for (int i = 0; i < VL; i += LANE) {
-        vf low = ZIP_LOW(x[i], x[i + 1]), high = ZIP_HIGH(x[i], x[i + 1]);
+/* Within each lane, x[i][j] of LANE vectors becomes x[j][i]; turn_lanes: the same for each LANE of VL vectors. */
+VINLINE void turn_lane(vf x[LANE]) {
+    vf low = ZIP_LOW(x[0], x[1]), high = ZIP_HIGH(x[0], x[1]);
 #if REAL_BITS == 64
-        x[i] = low;
-        x[i + 1] = high;
+    x[0] = low;
+    x[1] = high;
 #else
-        vf low2 = ZIP_LOW(x[i + 2], x[i + 3]), high2 = ZIP_HIGH(x[i + 2], x[i + 3]);
-        x[i] = PAIR_LOW(low, low2);
-        x[i + 1] = PAIR_HIGH(low, low2);
-        x[i + 2] = PAIR_LOW(high, high2);
-        x[i + 3] = PAIR_HIGH(high, high2);
+    vf low2 = ZIP_LOW(x[2], x[3]), high2 = ZIP_HIGH(x[2], x[3]);
+    x[0] = PAIR_LOW(low, low2);
+    x[1] = PAIR_HIGH(low, low2);
+    x[2] = PAIR_LOW(high, high2);
+    x[3] = PAIR_HIGH(high, high2);
 #endif
-    }
+}
+VINLINE void turn_lanes(vf x[VL]) {
+    for (int i = 0; i < VL; i += LANE) turn_lane(x + i);
 }
 
 /* x[i][j] becomes x[j][i]. */
@@ -96,15 +95,15 @@ VINLINE void vtranspose(vf x[VL]) {
 /* A vector whose lanes lie `apart` numbers from each other. Lanes are moved by loads, which a shuffle would cost more. */
 VINLINE vf vload_lanes(const real *p, int64_t apart) {
 #if LEVEL == 4 && REAL_BITS == 64
-    vf x = _mm512_castpd128_pd512(_mm_loadu_pd(p));
-    x = _mm512_mask_broadcast_f64x2(x, 0x0c, _mm_loadu_pd(p + apart));
-    x = _mm512_mask_broadcast_f64x2(x, 0x30, _mm_loadu_pd(p + 2 * apart));
-    return _mm512_mask_broadcast_f64x2(x, 0xc0, _mm_loadu_pd(p + 3 * apart));
+    __m256d low = _mm256_insertf128_pd(_mm256_castpd128_pd256(_mm_loadu_pd(p)), _mm_loadu_pd(p + apart), 1);
+    p += 2 * apart;
+    __m256d high = _mm256_insertf128_pd(_mm256_castpd128_pd256(_mm_loadu_pd(p)), _mm_loadu_pd(p + apart), 1);
+    return _mm512_insertf64x4(_mm512_castpd256_pd512(low), high, 1);
 #elif LEVEL == 4
-    vf x = _mm512_castps128_ps512(_mm_loadu_ps(p));
-    x = _mm512_mask_broadcast_f32x4(x, 0x00f0, _mm_loadu_ps(p + apart));
-    x = _mm512_mask_broadcast_f32x4(x, 0x0f00, _mm_loadu_ps(p + 2 * apart));
-    return _mm512_mask_broadcast_f32x4(x, 0xf000, _mm_loadu_ps(p + 3 * apart));
+    __m256 low = _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(p)), _mm_loadu_ps(p + apart), 1);
+    p += 2 * apart;
+    __m256 high = _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(p)), _mm_loadu_ps(p + apart), 1);
+    return _mm512_insertf32x8(_mm512_castps256_ps512(low), high, 1);
 #elif LEVEL == 3 && REAL_BITS == 64
     return _mm256_insertf128_pd(_mm256_castpd128_pd256(_mm_loadu_pd(p)), _mm_loadu_pd(p + apart), 1);
 #elif LEVEL == 3
@@ -137,7 +136,17 @@ VINLINE void vload_turned(vf x[VL], const real *p, int64_t row) {
     turn_lanes(x);
 }
 
-/* The same with `rows` rows, the last of which stands for those that are missing. */
+/* Its first LANE vectors alone. */
+VINLINE void vload_turned_lane(vf x[LANE], const real *p, int64_t row) {
+    for (int i = 0; i < LANE; i++) {
+        x[i] = vload_lanes(p, LANE * row);
+        p += row;
+        forget_origin(p);
+    }
+    turn_lane(x);
+}
+
+/* vload_turned with `rows` rows, the last of which stands for those that are missing. */
 VINLINE void vload_turned_part(vf x[VL], const real *p, int64_t row, int64_t rows) {
     for (int i = 0; i < VL; i++) {
         x[i] = vload(p);

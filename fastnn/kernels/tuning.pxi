@@ -5,7 +5,6 @@ from fastnn.kernels import cpu
 cdef bint near_l3 = cpu.has_near_l3()
 cdef bint halved = LEVEL == 4 and cpu.halves_vectors()
 cdef bint whole_vectors = LEVEL == 4 and near_l3 and not halved
-cdef bint side_by_side = LEVEL < 4 or whole_vectors  # one row's chains of additions
 # From so many rows on, and up to so many, tiles read b where it lies if they can.
 cdef int64_t first_in_place = 1 if whole_vectors else PACKING_ROWS
 cdef int64_t last_in_place = UNLIMITED if whole_vectors else (HALVED_IN_PLACE_ROWS if halved and near_l3 else 0)
@@ -24,3 +23,5 @@ cdef int64_t memory_reals = MEMORY_REALS if near_l3 or BY_COLUMNS else UNLIMITED
 cdef int64_t memory_streamed_rows = HALVED_MEMORY_STREAMED_ROWS if halved else MEMORY_STREAMED_ROWS
 cdef int64_t loading_columns = NEAR_L3_LOADING_COLUMNS if near_l3 else LOADING_COLUMNS
 cdef bint stores_past = LEVEL >= 2 and cpu.reads_before_storing()
+cdef int64_t turned_bands = HALVED_TURNED_BANDS if halved else 1  # that turn b one by one, instead of packing it
+cdef int64_t short_turned_bands = HALVED_SHORT_TURNED_BANDS if halved else 1

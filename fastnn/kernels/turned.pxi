@@ -1,31 +1,40 @@
 # Few rows times a matrix whose columns, not rows, are contiguous (a vector times a weight's transpose): each number of
-# b is used so few times that packing would cost more than the product. Squares of b are turned in registers instead.
+# b is used so few times that packing would cost more than the product. Pieces of b are turned in registers instead.
 
 
-cdef inline int64_t first_in_line(const real *b, int64_t b_column) noexcept nogil:
-    """Where in a vector b begins, if squares are to begin where vectors do; else 0.
-
-    They are where columns share sets: a line that two squares need would be gone before the second comes.
-    """
-    return <int64_t> (<uintptr_t> b // sizeof(real) % VL) if shares_sets(b_column) else 0
+cdef enum:
+    WHOLE_GROUPS           # what a tile of a turned product computes: VL columns or some times as many, ...
+    LAST_GROUP             # ... or VL columns, of which only the last ones are stored, ...
+    NARROW_GROUP           # ... or fewer than VL, where there are no others
 
 
-cdef inline void add_square(int rows, bint masked, vf *acc, const real *a, int64_t a_row, int64_t a_step,
-                            const real *b, int64_t b_column, int64_t lanes, int64_t n) noexcept nogil:
-    """acc[r] += a[r, :] b: n steps, VL at most, of VL columns, or of `lanes` if `masked`."""
+cdef inline void add_steps_of(int rows, int most, int kind, vf *acc, const real *a, int64_t a_row, int64_t a_step,
+                              const real *b, int64_t b_column, int64_t lanes, int64_t before, int64_t n) noexcept nogil:
+    """acc[r] += a[r, :] b: n steps, `most` (LANE or VL) or fewer, of VL columns, or of `lanes` in a narrow group. There
+    are so many steps `before` these."""
     cdef vf x[VL]
     cdef vf part[VL]  # apart from x, which lives in registers
     cdef int r, i
-    if n == VL:
-        if masked:
+    if n == most:
+        if kind == NARROW_GROUP:
             vload_turned_part(x, b, b_column, lanes)
+        elif most == LANE:
+            vload_turned_lane(x, b, b_column)
         else:
             vload_turned(x, b, b_column)
-        for i in range(VL):
+        for i in range(most):
             for r in range(rows):
                 acc[r] = vfma(vsplat(a[r * a_row]), x[i], acc[r])
             a += a_step
             forget_origin(a)
+    elif most == LANE and kind != NARROW_GROUP and before + n >= LANE:  # those before come along, to be left out
+        vload_turned_lane(x, b + n - LANE, b_column)
+        for i in range(1, LANE):
+            if i >= LANE - n:
+                for r in range(rows):
+                    acc[r] = vfma(vsplat(a[r * a_row]), x[i], acc[r])
+                a += a_step
+                forget_origin(a)
     else:
         for i in range(VL):
             part[i] = vload_part(b + min(i, lanes - 1) * b_column, n)
@@ -36,23 +45,27 @@ cdef inline void add_square(int rows, bint masked, vf *acc, const real *a, int64
             a += a_step
 
 
-cdef inline void turned(int rows, int groups, bint masked, const Tile *t, int64_t columns,
+cdef inline void turned(int rows, int groups, int steps, int kind, const Tile *t, int64_t columns,
                         int64_t b_column) noexcept nogil:
-    """All chains of some columns: `groups` times VL or a multiple of that, or, if `masked`, fewer than VL in one group.
-    `rows`, `groups` (1, 2 or 4) and `masked` are literals, as in `tile`.
+    """All chains of some columns: `groups` times VL or a multiple of that; or fewer than VL in one group.
+    `rows`, `groups` (1, 2 or 4), `steps` and `kind` are literals, as in `tile`.
 
+    LANE steps are turned at a time, so that loading the next ones goes along with adding these. VL are where columns
+    share sets: a line that is needed twice would be gone before the second time; there squares begin where vectors do.
     c starts from what it holds if t.start says so. Each group's sum is a chain of its own: while one waits for its
     next term, another's is added. The chains of one group follow each other, since memory likes long runs.
     """
     cdef vf acc[ONE_ROW_GROUPS][TURNED_ROWS]
     cdef vf sum[ONE_ROW_GROUPS][TURNED_ROWS]
     cdef int r, g
-    cdef int64_t number, step, end, n, origin = first_in_line(t.b, b_column), a_row = t.a_row, a_step = t.a_step
-    cdef int64_t lanes = columns if masked else VL, group = VL * b_column
+    cdef int64_t number, step, end, n, a_row = t.a_row, a_step = t.a_step
+    cdef int64_t origin = <int64_t> (<uintptr_t> t.b // sizeof(real) % VL) if shares_sets(b_column) else 0
+    cdef int64_t lanes = columns if kind == NARROW_GROUP else VL, group = VL * b_column
     cdef const real *at
     cdef const real *b
+    cdef const real *at_b
     cdef real *c
-    for number in range(1 if masked else columns // (groups * VL)):
+    for number in range(columns // (groups * VL) if kind == WHOLE_GROUPS else 1):
         c = t.c + number * groups * VL
         b = t.b + number * groups * group
         at = t.a
@@ -61,18 +74,24 @@ cdef inline void turned(int rows, int groups, bint masked, const Tile *t, int64_
             for g in range(groups):
                 acc[g][r] = vsplat(0)
                 if t.start != NULL:
-                    acc[g][r] = vload_part(c + r * t.c_row, lanes) if masked else vload(c + r * t.c_row + g * VL)
+                    if kind == NARROW_GROUP:
+                        acc[g][r] = vload_part(c + r * t.c_row, columns)
+                    else:
+                        acc[g][r] = vload(c + r * t.c_row + g * VL)
         while True:
             end = min(t.k, step + KCHAIN)
             while step < end:
-                n = min(end - step, VL - (origin + step) % VL)
-                # One by one: a loop over squares would not be unrolled, and acc not live in registers.
-                add_square(rows, masked, acc[0], at, a_row, a_step, b + step, b_column, lanes, n)
+                n = min(end - step, steps - (origin + step) % steps)
+                at_b = b + step  # one group by one: a loop over them would not be unrolled, and acc not live in registers
+                add_steps_of(rows, steps, kind, acc[0], at, a_row, a_step, at_b, b_column, lanes, step, n)
                 if groups > 1:
-                    add_square(rows, masked, acc[1], at, a_row, a_step, b + step + group, b_column, lanes, n)
+                    at_b += group
+                    add_steps_of(rows, steps, kind, acc[1], at, a_row, a_step, at_b, b_column, lanes, step, n)
                 if groups > 2:
-                    add_square(rows, masked, acc[2], at, a_row, a_step, b + step + 2 * group, b_column, lanes, n)
-                    add_square(rows, masked, acc[3], at, a_row, a_step, b + step + 3 * group, b_column, lanes, n)
+                    at_b += group
+                    add_steps_of(rows, steps, kind, acc[2], at, a_row, a_step, at_b, b_column, lanes, step, n)
+                    at_b += group
+                    add_steps_of(rows, steps, kind, acc[3], at, a_row, a_step, at_b, b_column, lanes, step, n)
                 at += n * a_step
                 step += n
             for r in range(rows):
@@ -83,51 +102,74 @@ cdef inline void turned(int rows, int groups, bint masked, const Tile *t, int64_
                 break
         for r in range(rows):
             for g in range(groups):
-                if masked:
-                    vstore_part(c + r * t.c_row, sum[g][r], lanes)
-                else:
+                if kind == WHOLE_GROUPS:
                     vstore(c + r * t.c_row + g * VL, sum[g][r])
+                elif kind == LAST_GROUP:
+                    vstore_last(c + r * t.c_row, sum[g][r], columns)
+                else:
+                    vstore_part(c + r * t.c_row, sum[g][r], columns)
 
 
-cdef inline void turned_rows(int groups, bint masked, int rows, const Tile *t, int64_t columns,
+cdef inline void turned_rows(int groups, int steps, int kind, int rows, const Tile *t, int64_t columns,
                              int64_t b_column) noexcept nogil:
-    if TURNED_ROWS >= 8 and rows == 8:
-        turned(8, groups, masked, t, columns, b_column)
+    if TURNED_ROWS >= 14 and rows == 14:
+        turned(14, groups, steps, kind, t, columns, b_column)
+    elif TURNED_ROWS >= 13 and rows == 13:
+        turned(13, groups, steps, kind, t, columns, b_column)
+    elif TURNED_ROWS >= 12 and rows == 12:
+        turned(12, groups, steps, kind, t, columns, b_column)
+    elif TURNED_ROWS >= 11 and rows == 11:
+        turned(11, groups, steps, kind, t, columns, b_column)
+    elif TURNED_ROWS >= 10 and rows == 10:
+        turned(10, groups, steps, kind, t, columns, b_column)
+    elif TURNED_ROWS >= 9 and rows == 9:
+        turned(9, groups, steps, kind, t, columns, b_column)
+    elif TURNED_ROWS >= 8 and rows == 8:
+        turned(8, groups, steps, kind, t, columns, b_column)
     elif TURNED_ROWS >= 7 and rows == 7:
-        turned(7, groups, masked, t, columns, b_column)
+        turned(7, groups, steps, kind, t, columns, b_column)
     elif TURNED_ROWS >= 6 and rows == 6:
-        turned(6, groups, masked, t, columns, b_column)
+        turned(6, groups, steps, kind, t, columns, b_column)
     elif TURNED_ROWS >= 5 and rows == 5:
-        turned(5, groups, masked, t, columns, b_column)
+        turned(5, groups, steps, kind, t, columns, b_column)
     elif TURNED_ROWS >= 4 and rows == 4:
-        turned(4, groups, masked, t, columns, b_column)
+        turned(4, groups, steps, kind, t, columns, b_column)
     elif rows == 3:
-        turned(3, groups, masked, t, columns, b_column)
+        turned(3, groups, steps, kind, t, columns, b_column)
     elif rows == 2:
-        turned(2, groups, masked, t, columns, b_column)
+        turned(2, groups, steps, kind, t, columns, b_column)
     else:
-        turned(1, groups, masked, t, columns, b_column)
+        turned(1, groups, steps, kind, t, columns, b_column)
 
 
-cdef inline void turn_groups(int groups, int rows, Tile *t, int64_t *columns, int64_t b_column) noexcept nogil:
+cdef inline void turn_groups(int groups, int steps, int rows, Tile *t, int64_t *columns,
+                             int64_t b_column) noexcept nogil:
     """As many of the columns as make up groups."""
     cdef int64_t grouped = columns[0] // (groups * VL) * (groups * VL)
     if grouped > 0:
-        turned_rows(groups, False, rows, t, grouped, b_column)
+        turned_rows(groups, steps, WHOLE_GROUPS, rows, t, grouped, b_column)
         t.c += grouped
         t.b += grouped * b_column
         columns[0] -= grouped
 
 
-cdef void run_turned(int rows, Tile *t, int64_t columns, int64_t b_column) noexcept nogil:
+cdef void run_turned(int rows, Tile *t, int64_t n, int64_t b_column) noexcept nogil:
     """Up to TURNED_ROWS rows. One has so few chains of additions that more columns are read side by side, unless those
     share sets."""
-    if rows == 1 and side_by_side and not shares_sets(2 * b_column):
-        turn_groups(ONE_ROW_GROUPS, 1, t, &columns, b_column)
-    if TURNED_GROUPS > SHARING_GROUPS and not shares_sets(b_column):
-        turn_groups(TURNED_GROUPS, rows, t, &columns, b_column)
-    if SHARING_GROUPS > 1:
-        turn_groups(SHARING_GROUPS, rows, t, &columns, b_column)
-    turn_groups(1, rows, t, &columns, b_column)
-    if columns > 0:
-        turned_rows(1, True, rows, t, columns, b_column)
+    cdef int64_t columns = n
+    if shares_sets(b_column):
+        if SHARING_GROUPS > 1:
+            turn_groups(SHARING_GROUPS, VL, rows, t, &columns, b_column)
+        turn_groups(1, VL, rows, t, &columns, b_column)
+    else:
+        if rows == 1 and not shares_sets(2 * b_column):
+            turn_groups(ONE_ROW_GROUPS, TURNED_STEPS, 1, t, &columns, b_column)
+        if TURNED_GROUPS > 1:
+            turn_groups(TURNED_GROUPS, TURNED_STEPS, rows, t, &columns, b_column)
+        turn_groups(1, TURNED_STEPS, rows, t, &columns, b_column)
+    if columns > 0 and columns < n:  # those before come along, and are not stored
+        t.c -= VL - columns
+        t.b -= (VL - columns) * b_column
+        turned_rows(1, TURNED_STEPS, LAST_GROUP, rows, t, columns, b_column)
+    elif columns > 0:
+        turned_rows(1, VL, NARROW_GROUP, rows, t, columns, b_column)

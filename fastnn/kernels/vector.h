@@ -214,7 +214,16 @@ VINLINE void vstore_part(real *p, vf x, int64_t n) {
 }
 #endif
 
-/* The same on the lower half of the lanes alone, in half a vector's time where vectors go through in halves; the others
+/* The last n lanes alone, to where vstore would put them. */
+#if LEVEL == 4
+VINLINE void vstore_last(real *p, vf x, int64_t n) { V(mask_storeu)(p, (VMASK)(~0u << (VL - n)), x); }
+#else
+VINLINE void vstore_last(real *p, vf x, int64_t n) {
+    for (int64_t i = VL - n; i < VL; i++) p[i] = x[i];
+}
+#endif
+
+/* Arithmetic and loads for the lower half of the lanes alone, in half a vector's time where vectors go through in halves; the others
  * may then hold anything.                                                                                           */
 #if LEVEL == 4
 #if REAL_IS_DOUBLE

@@ -20,7 +20,9 @@ cdef extern from "vector.h":
     enum: HALVED_MR, HALVED_PACKING_REALS, FAR_REALS, NEAR_L3_FAR_REALS
     enum: NV, VL, NR, TILE_VECTORS, WIDEST_ROWS, WIDE_ROWS, THIN_WORK
     enum: ROW_VECTORS, STRIP_VECTORS, FEWER_STEPS
-    enum: TURNED_ROWS, TURNED_GROUPS, ONE_ROW_GROUPS, SHARING_GROUPS, TURNED_COLUMNS
+    enum: LANE, TURNED_ROWS, SHARING_TURNED_ROWS, TURNED_STEPS, LONG_TURNED_STEPS, TURNED_COLUMNS
+    enum: HALVED_TURNED_BANDS, HALVED_SHORT_TURNED_BANDS
+    enum: TURNED_GROUPS, ONE_ROW_GROUPS, SHARING_GROUPS
     const int64_t UNLIMITED
     enum: KCHAIN, ROW_CHUNK, SUM_CHUNK, LANES, LANE_VECTORS, NEST_CHUNK, NEST_VECTORS, PAST_REALS
     vf vload(const real *p) noexcept nogil
@@ -32,6 +34,7 @@ cdef extern from "vector.h":
     void vprefetch(const real *p) noexcept nogil
     void vprefetch_near(const real *p) noexcept nogil
     void vstore(real *p, vf x) noexcept nogil
+    void vstore_last(real *p, vf x, int64_t n) noexcept nogil
     void vstore_part(real *p, vf x, int64_t n) noexcept nogil
     vf vload_exactly(const real *p, int64_t n) noexcept nogil
     void vstore_exactly(real *p, vf x, int64_t n) noexcept nogil
