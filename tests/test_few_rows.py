@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import guard
 import numpy as np
 import pytest
@@ -81,6 +83,26 @@ def test_few_rows_and_a_turned_factor_whose_columns_share_places_in_the_cache(dt
     for m in range(1, 5):
         got = run(guard.guarded(a[:m]), turned, guard.guarded_empty((m, n), dtype), turn=(False, True))
         assert_same_bits(got, want[:m])
+
+
+@each_dtype
+@pytest.mark.parametrize("k", [3, 5, 47, 50, 512, 515, 1536])
+def test_bands_of_rows_that_turn_a_factor(dtype: str, k: int) -> None:
+    """Each band does so once more, for some columns before the next ones: every rest of rows, columns and steps."""
+    rng = np.random.default_rng(17)
+    vector, rows = kernels.tiles(dtype)["VL"], kernels.tiles(dtype)["MR"]
+    left = numbers(rng, 12 * rows + 1, k, dtype=dtype)
+    for n in (vector - 1, vector, vector + 1, 2 * vector - 1, 16 * vector + 3, 515):
+        b, bias = numbers(rng, k, n, dtype=dtype), numbers(rng, n, dtype=dtype)
+        all_rows, turned = reference.product(left, b, bias), guard.guarded(b.T)
+        for m in {1, 2, rows - 1, rows, rows + 1, 2 * rows + 3, 3 * rows + 1, 12 * rows, 12 * rows + 1}:
+            a, want = guard.guarded(left[:m]), all_rows[:m]
+            how: dict[str, Any] = {"turn": (False, True), "n_threads": 1 + m % 3}
+            for c in (guard.guarded_empty((m, n), dtype), np.full((n, m), np.nan, dtype).T):
+                assert_same_bits(run(a, turned, c, bias=guard.guarded(bias), **how), want)
+            into = np.tile(bias, (m, 1))
+            assert_same_bits(run(a, turned, into, accumulate=True, **how), want)
+            assert_relu_follows(a, turned, want, bias=bias, **how)
 
 
 @each_dtype

@@ -122,8 +122,8 @@ cdef inline bint is_one_row(const Product *p) noexcept nogil:
 
 cdef inline bint is_turned(const Product *p) noexcept nogil:
     """Whether few rows read a b whose columns are contiguous."""
-    return (p.m <= most_turned_rows(p.b.column, p.k) and p.n > FEW and p.b.row == 1 and p.b.column != 1 and p.kept == NULL and not p.add
-            and not p.rounded)
+    return (p.m <= most_turned_rows(p.b.column, p.k) and p.n > FEW and p.b.row == 1 and p.b.column != 1
+            and p.kept == NULL and not p.add and not p.rounded)
 
 
 cdef inline int64_t fewest_loading_columns(const Product *p) noexcept nogil:

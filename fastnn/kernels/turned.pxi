@@ -82,7 +82,7 @@ cdef inline void turned(int rows, int groups, int steps, int kind, const Tile *t
             end = min(t.k, step + KCHAIN)
             while step < end:
                 n = min(end - step, steps - (origin + step) % steps)
-                at_b = b + step  # one group by one: a loop over them would not be unrolled, and acc not live in registers
+                at_b = b + step  # one by one: a loop over groups would not be unrolled, and acc not live in registers
                 add_steps_of(rows, steps, kind, acc[0], at, a_row, a_step, at_b, b_column, lanes, step, n)
                 if groups > 1:
                     at_b += group
