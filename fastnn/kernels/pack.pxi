@@ -3,6 +3,7 @@ cdef extern from "transpose.h":
     void vtranspose(vf *x) noexcept nogil
     void vload_turned(vf *x, const real *p, int64_t row) noexcept nogil
     void vload_turned_lane(vf *x, const real *p, int64_t row) noexcept nogil
+    void vload_turned_low(vf *x, const real *p, int64_t row) noexcept nogil
     void vload_turned_part(vf *x, const real *p, int64_t row, int64_t rows) noexcept nogil
     void transpose_square(real *to, int64_t to_row, const real *x, int64_t x_row) noexcept nogil
     void transpose_part(real *to, int64_t to_row, const real *x, int64_t x_row, int64_t rows,

@@ -40,6 +40,7 @@
 
 #define ROW_TRIPLES ((MR + 2) / 3)
 #define VL (VBYTES / (REAL_BITS / 8)) /* elements in a vector */
+#define LOW_VL (LEVEL == 4 ? VL / 2 : VL) /* in the part of one that *_low functions work on */
 #define LANE (16 / (REAL_BITS / 8))   /* in 16 bytes of one */
 #define NR (NV * VL)                  /* columns of a tile */
 #define TILE_VECTORS 8                /* vectors of the widest tile, ... */
@@ -55,7 +56,9 @@
 #define LONG_TURNED_STEPS 48           /* ... than these; ... */
 #define TURNED_GROUPS (64 / VBYTES)    /* ... in this many vectors side by side, ... */
 #define ONE_ROW_GROUPS (LEVEL == 4 ? 2 : 4) /* ... for one row in so many; ... */
-#define SHARING_GROUPS (VL < 8 ? 8 / VL : 1) /* ... and where columns share sets, no more than those have places */
+#define SHARING_COLUMNS 8              /* ... and where columns share sets, no more than those have places: ... */
+#define LOW_GROUPS (SHARING_COLUMNS / LOW_VL) /* ... for one row, so many times LOW_VL; for more, ... */
+#define SHARING_GROUPS (VL < 8 ? 8 / VL : 1) /* ... so many vectors, or one */
 _Static_assert(ONE_ROW_GROUPS >= TURNED_GROUPS, "turned.pxi has room for so many");
 #define STRIP_VECTORS (1024 / VL)     /* of columns that are summed side by side in memory */
 #define TURNED_COLUMNS 256            /* where c is strided, so many of them go to a buffer first */

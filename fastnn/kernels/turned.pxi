@@ -110,6 +110,49 @@ cdef inline void turned(int rows, int groups, int steps, int kind, const Tile *t
                     vstore_part(c + r * t.c_row, sum[g][r], columns)
 
 
+cdef inline void turned_by_two_chains(const Tile *t, int64_t columns, int64_t b_column) noexcept nogil:
+    """One row, some times SHARING_COLUMNS columns that share sets, and pairs of chains: no more columns at a time than a
+    set has places, and, since their few chains would wait for each other, two of each column side by side."""
+    cdef vf acc[2][LOW_GROUPS]
+    cdef vf sum[LOW_GROUPS]
+    cdef vf x[LANE]
+    cdef vf y[LANE]
+    cdef int g, i
+    cdef int64_t number, step, left, a_step = t.a_step
+    cdef const real *a
+    cdef const real *a2
+    cdef const real *b
+    cdef real *c
+    for number in range(columns // SHARING_COLUMNS):
+        c = t.c + number * SHARING_COLUMNS
+        step = 0
+        while step < t.k:
+            a = t.a + step * a_step
+            a2 = a + KCHAIN * a_step
+            b = t.b + number * SHARING_COLUMNS * b_column + step
+            for g in range(LOW_GROUPS):
+                acc[0][g] = acc[1][g] = vsplat(0)
+                if step == 0 and t.start != NULL:
+                    acc[0][g] = vload_low(c + g * LOW_VL)
+            left = KCHAIN
+            while left > 0:
+                for g in range(LOW_GROUPS):
+                    vload_turned_low(x, b + g * LOW_VL * b_column, b_column)
+                    vload_turned_low(y, b + g * LOW_VL * b_column + KCHAIN, b_column)
+                    for i in range(LANE):
+                        acc[0][g] = vfma_low(vsplat_low(a[i * a_step]), x[i], acc[0][g])
+                        acc[1][g] = vfma_low(vsplat_low(a2[i * a_step]), y[i], acc[1][g])
+                a += LANE * a_step
+                a2 += LANE * a_step
+                b += LANE
+                left -= LANE
+            for g in range(LOW_GROUPS):
+                sum[g] = (acc[0][g] if step == 0 else sum[g] + acc[0][g]) + acc[1][g]
+            step += 2 * KCHAIN
+        for g in range(LOW_GROUPS):
+            vstore_low(c + g * LOW_VL, sum[g])
+
+
 cdef inline void turned_rows(int groups, int steps, int kind, int rows, const Tile *t, int64_t columns,
                              int64_t b_column) noexcept nogil:
     if TURNED_ROWS >= 14 and rows == 14:
@@ -142,22 +185,30 @@ cdef inline void turned_rows(int groups, int steps, int kind, int rows, const Ti
         turned(1, groups, steps, kind, t, columns, b_column)
 
 
+cdef inline void skip_columns(Tile *t, int64_t *columns, int64_t done, int64_t b_column) noexcept nogil:
+    t.c += done
+    t.b += done * b_column
+    columns[0] -= done
+
+
 cdef inline void turn_groups(int groups, int steps, int rows, Tile *t, int64_t *columns,
                              int64_t b_column) noexcept nogil:
     """As many of the columns as make up groups."""
     cdef int64_t grouped = columns[0] // (groups * VL) * (groups * VL)
     if grouped > 0:
         turned_rows(groups, steps, WHOLE_GROUPS, rows, t, grouped, b_column)
-        t.c += grouped
-        t.b += grouped * b_column
-        columns[0] -= grouped
+        skip_columns(t, columns, grouped, b_column)
 
 
 cdef void run_turned(int rows, Tile *t, int64_t n, int64_t b_column) noexcept nogil:
     """Up to TURNED_ROWS rows. One has so few chains of additions that more columns are read side by side, unless those
     share sets."""
-    cdef int64_t columns = n
+    cdef int64_t columns = n, paired
     if shares_sets(b_column):
+        if not REAL_IS_DOUBLE and rows == 1 and t.k % (2 * KCHAIN) == 0 and t.k * n <= memory_reals:
+            paired = n // SHARING_COLUMNS * SHARING_COLUMNS
+            turned_by_two_chains(t, paired, b_column)
+            skip_columns(t, &columns, paired, b_column)
         if SHARING_GROUPS > 1:
             turn_groups(SHARING_GROUPS, VL, rows, t, &columns, b_column)
         turn_groups(1, VL, rows, t, &columns, b_column)

@@ -236,12 +236,16 @@ VINLINE void vstore_last(real *p, vf x, int64_t n) {
 #define V_LOW(name) INTRINSIC(_mm256_, name, V_TYPE)
 VINLINE vf vfma_low(vf a, vf b, vf c) { return FROM_LOW(V_LOW(fmadd)(LOW(a), LOW(b), LOW(c))); }
 VINLINE vf vsplat_low(real x) { return FROM_LOW(V_LOW(set1)(x)); }
+VINLINE vf vload_low(const real *p) { return FROM_LOW(V_LOW(loadu)(p)); }
+VINLINE void vstore_low(real *p, vf x) { V_LOW(storeu)(p, LOW(x)); }
 VINLINE vf vload_low_part(const real *p, int64_t n) {
     return FROM_LOW(V_LOW(maskz_loadu)((__mmask8)((1u << n) - 1), p));
 }
 #else
 #define vfma_low vfma
 #define vsplat_low vsplat
+#define vload_low vload
+#define vstore_low vstore
 #define vload_low_part vload_part
 #endif
 

@@ -20,7 +20,7 @@ cdef extern from "vector.h":
     enum: HALVED_MR, HALVED_PACKING_REALS, FAR_REALS, NEAR_L3_FAR_REALS
     enum: NV, VL, NR, TILE_VECTORS, WIDEST_ROWS, WIDE_ROWS, THIN_WORK
     enum: ROW_VECTORS, STRIP_VECTORS, FEWER_STEPS
-    enum: LANE, TURNED_ROWS, SHARING_TURNED_ROWS, TURNED_STEPS, LONG_TURNED_STEPS, TURNED_COLUMNS
+    enum: LANE, LOW_VL, LOW_GROUPS, SHARING_COLUMNS, TURNED_ROWS, SHARING_TURNED_ROWS, TURNED_STEPS, LONG_TURNED_STEPS, TURNED_COLUMNS
     enum: HALVED_TURNED_BANDS, HALVED_SHORT_TURNED_BANDS
     enum: TURNED_GROUPS, ONE_ROW_GROUPS, SHARING_GROUPS
     const int64_t UNLIMITED
@@ -42,6 +42,8 @@ cdef extern from "vector.h":
     vf vfma(vf a, vf b, vf c) noexcept nogil
     vf vfma_low(vf a, vf b, vf c) noexcept nogil
     vf vsplat_low(real x) noexcept nogil
+    vf vload_low(const real *p) noexcept nogil
+    void vstore_low(real *p, vf x) noexcept nogil
     vf vload_low_part(const real *p, int64_t n) noexcept nogil
     vf vsqrt(vf x) noexcept nogil
     vf vabs(vf x) noexcept nogil
