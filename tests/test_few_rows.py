@@ -75,14 +75,21 @@ def test_few_rows_and_a_factor_whose_rows_share_places_in_the_cache(dtype: str) 
 
 
 @each_dtype
-def test_few_rows_and_a_turned_factor_whose_columns_share_places_in_the_cache(dtype: str) -> None:
+@pytest.mark.parametrize("k", [600, 1024, 1024 + 512, 3072])
+def test_few_rows_and_a_turned_factor_whose_columns_share_places_in_the_cache(dtype: str, k: int) -> None:
     rng = np.random.default_rng(16)
-    n, k = 9 * kernels.tiles(dtype)["VL"] + 1, 1024
-    a, b = numbers(rng, 4, k, dtype=dtype), numbers(rng, k, n, dtype=dtype)
-    want, turned = reference.product(a, b), guard.guarded(b.T)
-    for m in range(1, 5):
-        got = run(guard.guarded(a[:m]), turned, guard.guarded_empty((m, n), dtype), turn=(False, True))
+    n = 9 * kernels.tiles(dtype)["VL"] + 1
+    a, b, bias = numbers(rng, 9, k, dtype=dtype), numbers(rng, k, n, dtype=dtype), numbers(rng, n, dtype=dtype)
+    want, memory = reference.product(a, b, bias), np.zeros((n, 3072), dtype)
+    memory[:, :k] = b.T
+    turned = guard.guarded(memory)[:, :k]
+    for m in range(1, 10):
+        left = guard.guarded(a[:m])
+        how: dict[str, Any] = {"turn": (False, True), "n_threads": 1 + m % 2}
+        got = run(left, turned, guard.guarded_empty((m, n), dtype), bias=guard.guarded(bias), **how)
         assert_same_bits(got, want[:m])
+        assert_same_bits(run(left, turned, np.tile(bias, (m, 1)), accumulate=True, **how), want[:m])
+        assert_same_bits(run(left, turned, np.empty((n, m), dtype).T, bias=bias, **how), want[:m])
 
 
 @each_dtype

@@ -157,12 +157,13 @@ cdef inline int64_t most_turned_rows(int64_t b_column, int64_t k) noexcept nogil
     return TURNED_ROWS * (turned_bands if k >= LONG_TURNED_STEPS else short_turned_bands)
 
 
-cdef inline double estimate(int64_t m, int64_t n, int64_t k, int64_t b_column, int64_t c_column) noexcept nogil:
+cdef inline double estimate(int64_t m, int64_t n, int64_t k, int64_t a_row, int64_t b_column,
+                            int64_t c_column) noexcept nogil:
     """What a product costs, in multiply-adds of one vector: its own, and as many as turning b and c takes time for.
 
     Few rows turn b in registers, whole vectors of columns of it with AVX-512 while they add others; for more it is
     packed, which costs more. Half a vector loads as much of a as a whole one, and takes somewhat more than half of its
-    time. Each chain comes back to c.
+    time, or as long if there is no other and a's rows share sets. Each chain comes back to c.
     """
     cdef double vectors = <double> ((n + VL - 1) // VL), steps = <double> k, turn_b_for = 0.75, turn_c_for = 4.0
     cdef bint turned = b_column != 1 and m <= most_turned_rows(b_column, k)
@@ -173,7 +174,7 @@ cdef inline double estimate(int64_t m, int64_t n, int64_t k, int64_t b_column, i
         turn_b_for = 1.0
         turn_c_for *= (k + KCHAIN - 1) // KCHAIN * (2 if shares_sets(c_column) else 1)
     if n % VL and fits_half(n % VL) and not turned:
-        vectors -= 0.42
+        vectors -= 0.0 if n < VL and shares_sets(a_row) else 0.42
     return m * steps * vectors + (turn_b_for * steps * n if b_column != 1 and n > 1 else 0.0) + (
         turn_c_for * m * n if c_column != 1 and n > 1 else 0.0)
 
@@ -182,8 +183,8 @@ cdef inline bint better_exchanged(const Product *p) noexcept nogil:
     """Vectors lie along n: whether they had better lie along m, for the layouts' sake or because n fills few lanes."""
     if (p.n >= 2 * VL or p.n == VL) and p.b.column == 1 and p.sum.column == 1:
         return False
-    return (estimate(p.n, p.m, p.k, p.a.row, p.sum.row)
-            < estimate(p.m, p.n, p.k, p.b.column, p.sum.column))
+    return (estimate(p.n, p.m, p.k, p.b.column, p.a.row, p.sum.row)
+            < estimate(p.m, p.n, p.k, p.a.row, p.b.column, p.sum.column))
 
 
 # ------------------------------------------------------------------------------------------------------ threads

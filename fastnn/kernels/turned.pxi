@@ -111,8 +111,8 @@ cdef inline void turned(int rows, int groups, int steps, int kind, const Tile *t
 
 
 cdef inline void turned_by_two_chains(const Tile *t, int64_t columns, int64_t b_column) noexcept nogil:
-    """One row, some times SHARING_COLUMNS columns that share sets, and pairs of chains: no more columns at a time than a
-    set has places, and, since their few chains would wait for each other, two of each column side by side."""
+    """One row, some times SHARING_COLUMNS columns that share sets, and pairs of chains: no more columns at a time than
+    a set has places, and, since their few chains would wait for each other, two of each column side by side."""
     cdef vf acc[2][LOW_GROUPS]
     cdef vf sum[LOW_GROUPS]
     cdef vf x[LANE]
