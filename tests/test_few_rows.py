@@ -75,25 +75,30 @@ def test_few_rows_and_a_factor_whose_rows_share_places_in_the_cache(dtype: str) 
 
 
 @each_dtype
-@pytest.mark.parametrize("k", [600, 1024, 1024 + 512, 3072])
+@pytest.mark.parametrize("k", [0, 600, 1024, 1024 + 512, 3072])
 def test_few_rows_and_a_turned_factor_whose_columns_share_places_in_the_cache(dtype: str, k: int) -> None:
+    """From the widest to no more columns than half a vector has, at the beginning and at the end of their memory."""
     rng = np.random.default_rng(16)
-    n = 9 * kernels.tiles(dtype)["VL"] + 1
-    a, b, bias = numbers(rng, 9, k, dtype=dtype), numbers(rng, k, n, dtype=dtype), numbers(rng, n, dtype=dtype)
-    want, memory = reference.product(a, b, bias), np.zeros((n, 3072), dtype)
-    memory[:, :k] = b.T
-    turned = guard.guarded(memory)[:, :k]
-    for m in range(1, 10):
-        left = guard.guarded(a[:m])
-        how: dict[str, Any] = {"turn": (False, True), "n_threads": 1 + m % 2}
-        got = run(left, turned, guard.guarded_empty((m, n), dtype), bias=guard.guarded(bias), **how)
-        assert_same_bits(got, want[:m])
-        assert_same_bits(run(left, turned, np.tile(bias, (m, 1)), accumulate=True, **how), want[:m])
-        assert_same_bits(run(left, turned, np.empty((n, m), dtype).T, bias=bias, **how), want[:m])
+    vector = kernels.tiles(dtype)["VL"]
+    widest = 9 * vector + 1
+    left, memory = numbers(rng, 9, k, dtype=dtype), numbers(rng, widest, 3072, dtype=dtype)
+    bias = numbers(rng, widest, dtype=dtype)
+    all_rows = reference.product(left, np.ascontiguousarray(memory[:, :k].T), bias)
+    for n in (5, vector // 2 + 1, 9, vector - 1, vector, vector + 1, widest):
+        for m in (1, 2, 3, 8, 9):
+            want, start = all_rows[:m, :n], np.tile(bias[:n], (m, 1))
+            how: dict[str, Any] = {"turn": (False, True), "n_threads": 1 + m % 2}
+            for before in (False, True):
+                a, b = guard.guarded(left[:m], before=before), guard.guarded(memory[:n], before=before)[:, :k]
+                c = guard.guarded_empty((m, n), dtype, before=before)
+                assert_same_bits(run(a, b, c, bias=guard.guarded(bias[:n], before=before), **how), want)
+                into = guard.guarded(start, before=before)
+                assert_same_bits(run(a, b, into, accumulate=True, **how), want)
+            assert_same_bits(run(a, b, np.empty((n, m), dtype).T, bias=bias[:n], **how), want)
 
 
 @each_dtype
-@pytest.mark.parametrize("k", [3, 5, 47, 50, 512, 515, 1536])
+@pytest.mark.parametrize("k", [3, 4, 5, 47, 48, 50, 512, 515, 1008, 1536])
 def test_bands_of_rows_that_turn_a_factor(dtype: str, k: int) -> None:
     """Each band does so once more, for some columns before the next ones: every rest of rows, columns and steps."""
     rng = np.random.default_rng(17)
@@ -155,9 +160,12 @@ def test_a_smaller_product_needs_no_more_scratch(dtype: str) -> None:
 
 
 @each_dtype
+@pytest.mark.parametrize("turn", [(True, False), (False, True)], ids=["a turned", "b turned"])
 @pytest.mark.parametrize(
     "m, n, k",
     [
+        (28, 512, 512),
+        (28, 40, 1024 + 512),
         (500, 640, 481),
         (500, 640, 482),
         (500, 640, 511),
@@ -167,16 +175,16 @@ def test_a_smaller_product_needs_no_more_scratch(dtype: str) -> None:
         (24, 26_240, 5),
     ],
 )
-def test_scratch_is_enough(dtype: str, m: int, n: int, k: int) -> None:
+def test_scratch_is_enough(dtype: str, m: int, n: int, k: int, turn: tuple[bool, bool]) -> None:
     """Nothing is written behind it, for however few steps or rows."""
     rng = np.random.default_rng(15)
-    a, b = numbers(rng, k, m, dtype=dtype), numbers(rng, k, n, dtype=dtype)
+    a, b = numbers(rng, m, k, dtype=dtype), numbers(rng, k, n, dtype=dtype)
     scratch = kernels.product_scratch(m, n, k, dtype)
     memory = np.full(scratch + 64 + 200_000, 7, np.uint8)
     start = -memory.ctypes.data % 64
     c = np.empty((m, n), dtype)
-    operands = (c, None, a, b, None, None)
+    operands = (c, None, np.array(a.T) if turn[0] else a, np.array(b.T) if turn[1] else b, None, None)
     address = kernels.address("product", dtype)
-    executor.call(address, operands, 2, (1, 0, 0, 0, 0), (), 0.0, 1, memory[start : start + scratch])
-    assert_same_bits(c, reference.product(np.ascontiguousarray(a.T), b))
+    executor.call(address, operands, 2, (*map(int, turn), 0, 0, 0), (), 0.0, 1, memory[start : start + scratch])
+    assert_same_bits(c, reference.product(a, b))
     assert (memory[start + scratch :] == 7).all()

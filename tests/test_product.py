@@ -146,7 +146,7 @@ def test_threads(dtype: str, n_threads: int) -> None:
 
 @each_dtype
 @pytest.mark.parametrize(
-    "shape", [(0, 3, 4), (3, 0, 4), (3, 4, 0), (13, 20, 0), (13, 40, 0), (13, 99, 0), (0, 0, 0)], ids=str
+    "shape", [(0, 3, 4), (3, 0, 4), (3, 4, 0), (1, 200, 0), (13, 20, 0), (13, 40, 0), (13, 99, 0), (0, 0, 0)], ids=str
 )
 def test_empty(dtype: str, shape: tuple[int, int, int]) -> None:
     m, n, k = shape
@@ -279,10 +279,10 @@ def test_a_row_does_not_depend_on_its_batch(dtype: str) -> None:
 
 
 def shapes_of_epilogues(dtype: str) -> list[tuple[int, int, int]]:
-    """One tile, many bands of one tile, several chains, few rows, exchanged sides."""
+    """One tile, many bands of one tile, several chains, few rows, exchanged sides, blocks of a turned factor."""
     tiles = kernels.tiles(dtype)
     return [(3, 5, 4), (5 * tiles["MR"] + 1, tiles["VL"] + 1, 9), (9, 3 * tiles["NR"] + 2, tiles["KCHAIN"] + 3),
-            (1, 70, 33), (70, 1, 33), (70, 2, 33)]  # fmt: skip
+            (1, 70, 33), (70, 1, 33), (70, 2, 33), (2 * tiles["MR"] + 1, 16 * tiles["NR"] + 5, 70)]  # fmt: skip
 
 
 @each_dtype

@@ -67,7 +67,7 @@ cdef void one_block(const Product *p, real *slivers, real *copy) noexcept nogil:
 
 
 cdef inline int64_t turned_columns(const Product *p) noexcept nogil:
-    """How many columns few_rows takes at a time."""
+    """How many columns turned_product takes at a time."""
     cdef int64_t most = min(<int64_t> TURNED_COLUMNS, max(NEAR_REALS // max(p.k, 1), <int64_t> NR)), parts
     if p.n <= most or p.m <= TURNED_ROWS and p.sum.column == 1:
         return p.n
@@ -75,41 +75,46 @@ cdef inline int64_t turned_columns(const Product *p) noexcept nogil:
     return ((p.n + parts - 1) // parts + VL - 1) // VL * VL
 
 
-cdef void few_rows(const Product *p, real *copy, int64_t room) noexcept nogil:
-    """A product of few rows and b's contiguous columns, which are turned on the way: once for each band of rows.
+cdef void turned_product(const Product *p, real *copy, int64_t room) noexcept nogil:
+    """A product with b's contiguous columns, which are turned on the way: once for each band of rows.
 
-    Several bands use some columns before the next ones. `copy` has room for so many numbers: a's rows, if two of them
-    share sets, would push b's columns out of the first-level cache, which do so, too, as a rule.
+    Several bands use some columns before the next ones. `copy` has place for `room` numbers: a band of a goes there if
+    two of its rows share sets, and would push b's columns out of the first-level cache, which then do so, too.
     """
-    cdef real buffer[TURNED_ROWS * TURNED_COLUMNS]
-    cdef bint direct = p.sum.column == 1
-    cdef int64_t bands = (p.m + TURNED_ROWS - 1) // TURNED_ROWS, columns = turned_columns(p), band, row, j = 0
-    cdef int64_t copy_row = (p.k // VL + 1) * VL
+    cdef real buffer[TURNED_ROWS * (TURNED_COLUMNS + VL)]
+    cdef bint direct = p.sum.column == 1, near = p.reals_of_b <= MEMORY_REALS
+    cdef int64_t bands = (p.m + TURNED_ROWS - 1) // TURNED_ROWS, columns = turned_columns(p), width, band, row, j = 0
+    cdef int64_t copy_row = ((p.k + VL - 1) // VL | 1) * VL
     cdef bint copies = p.m > 1 and p.a.column == 1 and shares_sets(2 * p.a.row) and TURNED_ROWS * copy_row <= room
     cdef Product part
     cdef Tile t
     while j < p.n:
+        width = columns if p.n - j >= columns + VL else p.n - j  # a rest that fills no vector takes as long as one
         for band in range(bands):
             part = p[0]
             row = p.m * band // bands
-            narrow(&part, row, p.m * (band + 1) // bands - row, j, min(columns, p.n - j))
+            narrow(&part, row, p.m * (band + 1) // bands - row, j, width)
+            if is_coming(p.coming):
+                ask(p.coming, part.m * part.n * part.k)
             t.a, t.a_row, t.a_step = part.a.data, part.a.row, part.a.column
             if copies:
-                copy_rows(copy, copy_row, part.a.data, part.a.row, part.m, part.k)
+                if bands > 1 or j == 0:
+                    copy_rows(copy, copy_row, part.a.data, part.a.row, part.m, part.k)
                 t.a, t.a_row = copy, copy_row
             t.b, t.k = part.b.data, part.k
             t.c, t.c_row = part.sum.data, part.sum.row
             if not direct:
-                t.c, t.c_row = buffer, TURNED_COLUMNS
+                t.c, t.c_row = buffer, TURNED_COLUMNS + VL
             t.start = part.start.data
             if t.start != NULL and t.start != t.c:
                 read_block(t.c, t.c_row, t.start, part.start.row, part.start.column, part.m, part.n)
-            run_turned(<int> part.m, &t, part.n, part.b.column)
+            run_turned(<int> part.m, &t, part.n, part.b.column, near)
             if not direct:
-                write_block(part.sum.data, part.sum.row, part.sum.column, buffer, TURNED_COLUMNS, part.m, part.n)
+                write_block(part.sum.data, part.sum.row, part.sum.column, buffer, TURNED_COLUMNS + VL, part.m,
+                            part.n)
             if p.epilogue != NO_EPILOGUE:
                 finish(&part, 0, part.m)
-        j += columns
+        j += width
 
 
 cdef inline void stream_band(const Product *p, Tile *t, int64_t row, int rows, int64_t step) noexcept nogil:
@@ -179,8 +184,8 @@ cdef void solve(Product *p, char *scratch) noexcept nogil:
     cdef bint streamed, one_row
     straighten(p)
     if is_turned(p):
-        steps = sliver_reals(p.n, p.k)
-        few_rows(p, <real *> scratch, COPIED_REALS + steps if steps > STACK_REALS else 0)
+        width = sliver_reals(p.n, p.k)
+        turned_product(p, <real *> scratch, COPIED_REALS + width if width > STACK_REALS else 0)
         return
     streamed = is_streamed(p)
     one_row = streamed and is_one_row(p)

@@ -121,9 +121,9 @@ cdef inline bint is_one_row(const Product *p) noexcept nogil:
 
 
 cdef inline bint is_turned(const Product *p) noexcept nogil:
-    """Whether few rows read a b whose columns are contiguous."""
+    """Whether b's contiguous columns are turned on the way, rather than packed."""
     return (p.m <= most_turned_rows(p.b.column, p.k) and p.n > FEW and p.b.row == 1 and p.b.column != 1
-            and p.kept == NULL and not p.add and not p.rounded)
+            and p.kept == NULL and can_turn(p))
 
 
 cdef inline int64_t fewest_loading_columns(const Product *p) noexcept nogil:

@@ -157,24 +157,32 @@ cdef inline int64_t most_turned_rows(int64_t b_column, int64_t k) noexcept nogil
     return TURNED_ROWS * (turned_bands if k >= LONG_TURNED_STEPS else short_turned_bands)
 
 
-cdef inline double estimate(int64_t m, int64_t n, int64_t k, int64_t a_row, int64_t b_column,
-                            int64_t c_column) noexcept nogil:
-    """What a product costs, in multiply-adds of one vector: its own, and as many as turning b and c takes time for.
+cdef inline bint can_turn(const Product *p) noexcept nogil:
+    """Whether either side's contiguous columns may be turned on the way."""
+    return not p.add and not p.rounded
 
-    Few rows turn b in registers, whole vectors of columns of it with AVX-512 while they add others; for more it is
-    packed, which costs more. Half a vector loads as much of a as a whole one, and takes somewhat more than half of its
-    time, or as long if there is no other and a's rows share sets. Each chain comes back to c.
+
+cdef inline double estimate(const Product *p, int64_t m, int64_t n, int64_t a_row, int64_t b_column,
+                            int64_t c_column) noexcept nogil:
+    """What a product costs one thread from one side or the other, in multiply-adds of one vector: its own, and as many
+    as turning b and c takes time for.
+
+    Some rows turn b in registers, whole vectors of columns of it with AVX-512 while they add others; else it is packed,
+    which costs more. Half a vector loads as much of a as a whole one, and takes somewhat more than half of its time, or
+    as long if there is no other and a's rows share sets. Each chain comes back to c.
     """
-    cdef double vectors = <double> ((n + VL - 1) // VL), steps = <double> k, turn_b_for = 0.75, turn_c_for = 4.0
-    cdef bint turned = b_column != 1 and m <= most_turned_rows(b_column, k)
-    if turned or m <= SHARING_TURNED_ROWS:
+    cdef double vectors = <double> ((n + VL - 1) // VL), steps = <double> p.k, turn_b_for = 0.75, turn_c_for = 4.0
+    cdef bint turned = b_column != 1 and n > FEW and m <= most_turned_rows(b_column, p.k) and can_turn(p)
+    if turned:
         turn_b_for = 0.125 if LEVEL == 4 and n >= VL and not shares_sets(b_column) else 0.25
-        turn_c_for = 1.0
-    elif LEVEL < 4:  # where this was measured
+        turn_b_for *= (m + TURNED_ROWS - 1) // TURNED_ROWS
+    elif LEVEL < 4 and m > TURNED_ROWS:  # where this was measured
         turn_b_for = 1.0
-        turn_c_for *= (k + KCHAIN - 1) // KCHAIN * (2 if shares_sets(c_column) else 1)
-    if n % VL and fits_half(n % VL) and not turned:
-        vectors -= 0.0 if n < VL and shares_sets(a_row) else 0.42
+        turn_c_for *= (p.k + KCHAIN - 1) // KCHAIN * (2 if shares_sets(c_column) else 1)
+    if turned or m <= SHARING_TURNED_ROWS:
+        turn_c_for = 1.0
+    if n % VL and fits_half(n % VL) and not turned and not (n < VL and shares_sets(a_row)):
+        vectors -= 0.42
     return m * steps * vectors + (turn_b_for * steps * n if b_column != 1 and n > 1 else 0.0) + (
         turn_c_for * m * n if c_column != 1 and n > 1 else 0.0)
 
@@ -183,8 +191,8 @@ cdef inline bint better_exchanged(const Product *p) noexcept nogil:
     """Vectors lie along n: whether they had better lie along m, for the layouts' sake or because n fills few lanes."""
     if (p.n >= 2 * VL or p.n == VL) and p.b.column == 1 and p.sum.column == 1:
         return False
-    return (estimate(p.n, p.m, p.k, p.b.column, p.a.row, p.sum.row)
-            < estimate(p.m, p.n, p.k, p.a.row, p.b.column, p.sum.column))
+    return (estimate(p, p.n, p.m, p.b.column, p.a.row, p.sum.row)
+            < estimate(p, p.m, p.n, p.a.row, p.b.column, p.sum.column))
 
 
 # ------------------------------------------------------------------------------------------------------ threads

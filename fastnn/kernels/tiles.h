@@ -48,20 +48,27 @@
 #define WIDE_ROWS (LEVEL == 4 ? 6 : 3) /* ... up to so many have four vectors, ... */
 #define TRIPLE_ROWS (LEVEL == 3 ? 4 : WIDE_ROWS) /* ... and so many, three, if they are a band's last */
 #define THIN_WORK (LEVEL == 4 ? 16 : 0) /* vectors: up to so many multiply-adds, an update does without a tile */
-#define TURNED_ROWS (LEVEL == 4 ? MR : 3) /* so many rows, at most, turn b's contiguous columns on the way, ... */
-#define SHARING_TURNED_ROWS (LEVEL == 4 ? 8 : 3) /* ... or so many if columns share sets or have no more steps ... */
-#define TURNED_STEPS (LEVEL == 4 ? LANE : VL) /* ... than these, which are turned at a time; ... */
-#define HALVED_TURNED_BANDS 12         /* ... or, where vectors go through in two halves, so many bands one by one, ... */
-#define HALVED_SHORT_TURNED_BANDS 3    /* ... or so many if there are fewer steps ... */
-#define LONG_TURNED_STEPS 48           /* ... than these; ... */
-#define TURNED_GROUPS (64 / VBYTES)    /* ... in this many vectors side by side, ... */
-#define ONE_ROW_GROUPS (LEVEL == 4 ? 2 : 4) /* ... for one row in so many; ... */
-#define SHARING_COLUMNS 8              /* ... and where columns share sets, no more than those have places: ... */
-#define LOW_GROUPS (SHARING_COLUMNS / LOW_VL) /* ... for one row, so many times LOW_VL; for more, ... */
-#define SHARING_GROUPS (VL < 8 ? 8 / VL : 1) /* ... so many vectors, or one */
-_Static_assert(ONE_ROW_GROUPS >= TURNED_GROUPS, "turned.pxi has room for so many");
+/* A b whose columns are contiguous is turned on the way, by each band of up to TURNED_ROWS rows: by one band, or, where
+ * vectors go through in two halves, by up to HALVED_TURNED_BANDS, if there are LONG_TURNED_STEPS. TURNED_STEPS are
+ * turned at a time, in TURNED_GROUPS vectors of columns side by side, for one row in ONE_ROW_GROUPS; several bands use
+ * TURNED_COLUMNS at most before the next ones, and those go through a buffer where c is strided. If columns share sets,
+ * of which SHARING_COLUMNS have places, whole squares are turned, by up to SHARING_TURNED_ROWS; they alone do so, too,
+ * with no more than TURNED_STEPS.                                                                                   */
+#define TURNED_ROWS (LEVEL == 4 ? MR : 3)
+#define HALVED_TURNED_BANDS 12
+#define HALVED_SHORT_TURNED_BANDS 3
+#define LONG_TURNED_STEPS 48
+#define TURNED_STEPS (LEVEL == 4 ? LANE : VL)
+#define TURNED_GROUPS (64 / VBYTES)
+#define ONE_ROW_GROUPS (LEVEL == 4 ? 2 : 4)
+#define TURNED_COLUMNS 256
+#define SHARING_TURNED_ROWS (LEVEL == 4 ? 8 : 3)
+#define SHARING_COLUMNS 8
+#define SHARING_GROUPS (VL < SHARING_COLUMNS ? SHARING_COLUMNS / VL : 1)
+#define LOW_GROUPS (SHARING_COLUMNS / LOW_VL)
+_Static_assert(ONE_ROW_GROUPS >= TURNED_GROUPS && ONE_ROW_GROUPS >= SHARING_GROUPS, "turned.pxi has room for so many");
+
 #define STRIP_VECTORS (1024 / VL)     /* of columns that are summed side by side in memory */
-#define TURNED_COLUMNS 256            /* where c is strided, so many of them go to a buffer first */
 
 /* How much of a product's operands is copied, and when. Sizes are numbers.                                        */
 #define BLOCK_REALS (1048576 / (REAL_BITS / 8)) /* a block of b: shared by all rows, from the second-level cache */

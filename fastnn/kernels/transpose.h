@@ -146,21 +146,29 @@ VINLINE void vload_turned_lane(vf x[LANE], const real *p, int64_t row) {
     turn_lane(x);
 }
 
-/* The same in the lower half of the lanes, in half the time where vectors go through in halves. */
-#if LEVEL == 4 && REAL_BITS == 32
+/* The same for LOW_VL rows, in the lower half of the lanes and in half the time where vectors go through in halves. */
+#if LEVEL == 4
 VINLINE void vload_turned_low(vf x[LANE], const real *p, int64_t row) {
-    __m256 y[LANE];
     for (int i = 0; i < LANE; i++) {
-        y[i] = _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(p)), _mm_loadu_ps(p + LANE * row), 1);
+#if REAL_BITS == 64
+        x[i] = FROM_LOW(_mm256_insertf128_pd(_mm256_castpd128_pd256(_mm_loadu_pd(p)), _mm_loadu_pd(p + LANE * row), 1));
+#else
+        x[i] = FROM_LOW(_mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(p)), _mm_loadu_ps(p + LANE * row), 1));
+#endif
         p += row;
         forget_origin(p);
     }
-    __m256 low = _mm256_unpacklo_ps(y[0], y[1]), high = _mm256_unpackhi_ps(y[0], y[1]);
-    __m256 low2 = _mm256_unpacklo_ps(y[2], y[3]), high2 = _mm256_unpackhi_ps(y[2], y[3]);
+    __typeof__(LOW(x[0])) low = V_LOW(unpacklo)(LOW(x[0]), LOW(x[1])), high = V_LOW(unpackhi)(LOW(x[0]), LOW(x[1]));
+#if REAL_BITS == 64
+    x[0] = FROM_LOW(low);
+    x[1] = FROM_LOW(high);
+#else
+    __m256 low2 = _mm256_unpacklo_ps(LOW(x[2]), LOW(x[3])), high2 = _mm256_unpackhi_ps(LOW(x[2]), LOW(x[3]));
     x[0] = FROM_LOW(_mm256_shuffle_ps(low, low2, 0x44));
     x[1] = FROM_LOW(_mm256_shuffle_ps(low, low2, 0xee));
     x[2] = FROM_LOW(_mm256_shuffle_ps(high, high2, 0x44));
     x[3] = FROM_LOW(_mm256_shuffle_ps(high, high2, 0xee));
+#endif
 }
 #else
 #define vload_turned_low vload_turned_lane

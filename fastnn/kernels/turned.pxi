@@ -1,5 +1,5 @@
-# Few rows times a matrix whose columns, not rows, are contiguous (a vector times a weight's transpose): each number of
-# b is used so few times that packing would cost more than the product. Pieces of b are turned in registers instead.
+# Some rows times a matrix whose columns, not rows, are contiguous (a vector times a weight's transpose): pieces of b
+# are turned in registers on the way, which costs less than packing it, even if each band of rows does so anew.
 
 
 cdef enum:
@@ -82,7 +82,8 @@ cdef inline void turned(int rows, int groups, int steps, int kind, const Tile *t
             end = min(t.k, step + KCHAIN)
             while step < end:
                 n = min(end - step, steps - (origin + step) % steps)
-                at_b = b + step  # one by one: a loop over groups would not be unrolled, and acc not live in registers
+                # One group by one: a loop over them would not be unrolled, and acc not live in registers.
+                at_b = b + step
                 add_steps_of(rows, steps, kind, acc[0], at, a_row, a_step, at_b, b_column, lanes, step, n)
                 if groups > 1:
                     at_b += group
@@ -112,7 +113,8 @@ cdef inline void turned(int rows, int groups, int steps, int kind, const Tile *t
 
 cdef inline void turned_by_two_chains(const Tile *t, int64_t columns, int64_t b_column) noexcept nogil:
     """One row, some times SHARING_COLUMNS columns that share sets, and pairs of chains: no more columns at a time than
-    a set has places, and, since their few chains would wait for each other, two of each column side by side."""
+    a set has places, and, since their few chains would wait for each other, two of each column side by side. (In
+    float64 two chains would share sets themselves.)"""
     cdef vf acc[2][LOW_GROUPS]
     cdef vf sum[LOW_GROUPS]
     cdef vf x[LANE]
@@ -153,29 +155,30 @@ cdef inline void turned_by_two_chains(const Tile *t, int64_t columns, int64_t b_
             vstore_low(c + g * LOW_VL, sum[g])
 
 
-cdef inline void turned_rows(int groups, int steps, int kind, int rows, const Tile *t, int64_t columns,
+cdef inline void turned_rows(int most, int groups, int steps, int kind, int rows, const Tile *t, int64_t columns,
                              int64_t b_column) noexcept nogil:
-    if TURNED_ROWS >= 14 and rows == 14:
+    """`rows` are `most` or fewer; that, too, is a literal."""
+    if most >= 14 and rows == 14:
         turned(14, groups, steps, kind, t, columns, b_column)
-    elif TURNED_ROWS >= 13 and rows == 13:
+    elif most >= 13 and rows == 13:
         turned(13, groups, steps, kind, t, columns, b_column)
-    elif TURNED_ROWS >= 12 and rows == 12:
+    elif most >= 12 and rows == 12:
         turned(12, groups, steps, kind, t, columns, b_column)
-    elif TURNED_ROWS >= 11 and rows == 11:
+    elif most >= 11 and rows == 11:
         turned(11, groups, steps, kind, t, columns, b_column)
-    elif TURNED_ROWS >= 10 and rows == 10:
+    elif most >= 10 and rows == 10:
         turned(10, groups, steps, kind, t, columns, b_column)
-    elif TURNED_ROWS >= 9 and rows == 9:
+    elif most >= 9 and rows == 9:
         turned(9, groups, steps, kind, t, columns, b_column)
-    elif TURNED_ROWS >= 8 and rows == 8:
+    elif most >= 8 and rows == 8:
         turned(8, groups, steps, kind, t, columns, b_column)
-    elif TURNED_ROWS >= 7 and rows == 7:
+    elif most >= 7 and rows == 7:
         turned(7, groups, steps, kind, t, columns, b_column)
-    elif TURNED_ROWS >= 6 and rows == 6:
+    elif most >= 6 and rows == 6:
         turned(6, groups, steps, kind, t, columns, b_column)
-    elif TURNED_ROWS >= 5 and rows == 5:
+    elif most >= 5 and rows == 5:
         turned(5, groups, steps, kind, t, columns, b_column)
-    elif TURNED_ROWS >= 4 and rows == 4:
+    elif most >= 4 and rows == 4:
         turned(4, groups, steps, kind, t, columns, b_column)
     elif rows == 3:
         turned(3, groups, steps, kind, t, columns, b_column)
@@ -191,36 +194,41 @@ cdef inline void skip_columns(Tile *t, int64_t *columns, int64_t done, int64_t b
     columns[0] -= done
 
 
-cdef inline void turn_groups(int groups, int steps, int rows, Tile *t, int64_t *columns,
+cdef inline void turn_groups(int most, int groups, int steps, int rows, Tile *t, int64_t *columns,
                              int64_t b_column) noexcept nogil:
     """As many of the columns as make up groups."""
     cdef int64_t grouped = columns[0] // (groups * VL) * (groups * VL)
     if grouped > 0:
-        turned_rows(groups, steps, WHOLE_GROUPS, rows, t, grouped, b_column)
+        turned_rows(most, groups, steps, WHOLE_GROUPS, rows, t, grouped, b_column)
         skip_columns(t, columns, grouped, b_column)
 
 
-cdef void run_turned(int rows, Tile *t, int64_t n, int64_t b_column) noexcept nogil:
-    """Up to TURNED_ROWS rows. One has so few chains of additions that more columns are read side by side, unless those
-    share sets."""
-    cdef int64_t columns = n, paired
+cdef void run_turned(int rows, Tile *t, int64_t n, int64_t b_column, bint near) noexcept nogil:
+    """Up to TURNED_ROWS rows, of columns that share sets up to SHARING_TURNED_ROWS.
+
+    One row has so few chains of additions that more columns are read side by side, unless those share sets; then two
+    chains of a column, if b does not come from memory. Columns that fill no vector come last, with some before them if
+    there are enough, which are not stored.
+    """
+    cdef int64_t columns = n, apart
     if shares_sets(b_column):
-        if not REAL_IS_DOUBLE and rows == 1 and t.k % (2 * KCHAIN) == 0 and t.k * n <= memory_reals:
-            paired = n // SHARING_COLUMNS * SHARING_COLUMNS
-            turned_by_two_chains(t, paired, b_column)
-            skip_columns(t, &columns, paired, b_column)
+        if not REAL_IS_DOUBLE and near and rows == 1 and t.k > 0 and t.k % (2 * KCHAIN) == 0:
+            apart = n // SHARING_COLUMNS * SHARING_COLUMNS
+            turned_by_two_chains(t, apart, b_column)
+            skip_columns(t, &columns, apart, b_column)
         if SHARING_GROUPS > 1:
-            turn_groups(SHARING_GROUPS, VL, rows, t, &columns, b_column)
-        turn_groups(1, VL, rows, t, &columns, b_column)
+            turn_groups(SHARING_TURNED_ROWS, SHARING_GROUPS, VL, rows, t, &columns, b_column)
+        if TURNED_STEPS < VL:
+            turn_groups(SHARING_TURNED_ROWS, 1, VL, rows, t, &columns, b_column)
     else:
         if rows == 1 and not shares_sets(2 * b_column):
-            turn_groups(ONE_ROW_GROUPS, TURNED_STEPS, 1, t, &columns, b_column)
+            turn_groups(1, ONE_ROW_GROUPS, TURNED_STEPS, 1, t, &columns, b_column)
         if TURNED_GROUPS > 1:
-            turn_groups(TURNED_GROUPS, TURNED_STEPS, rows, t, &columns, b_column)
-        turn_groups(1, TURNED_STEPS, rows, t, &columns, b_column)
-    if columns > 0 and columns < n:  # those before come along, and are not stored
+            turn_groups(TURNED_ROWS, TURNED_GROUPS, TURNED_STEPS, rows, t, &columns, b_column)
+    turn_groups(TURNED_ROWS, 1, TURNED_STEPS, rows, t, &columns, b_column)
+    if columns > 0 and n >= VL:
         t.c -= VL - columns
         t.b -= (VL - columns) * b_column
-        turned_rows(1, TURNED_STEPS, LAST_GROUP, rows, t, columns, b_column)
+        turned_rows(TURNED_ROWS, 1, TURNED_STEPS, LAST_GROUP, rows, t, columns, b_column)
     elif columns > 0:
-        turned_rows(1, VL, NARROW_GROUP, rows, t, columns, b_column)
+        turned_rows(TURNED_ROWS, 1, VL, NARROW_GROUP, rows, t, columns, b_column)

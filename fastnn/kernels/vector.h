@@ -223,8 +223,8 @@ VINLINE void vstore_last(real *p, vf x, int64_t n) {
 }
 #endif
 
-/* Arithmetic and loads for the lower half of the lanes alone, in half a vector's time where vectors go through in halves; the others
- * may then hold anything.                                                                                           */
+/* What follows works on the lower half of the lanes alone, in half a vector's time where vectors go through in halves;
+ * the others may then hold anything.                                                                                */
 #if LEVEL == 4
 #if REAL_IS_DOUBLE
 #define LOW(x) _mm512_castpd512_pd256(x)
