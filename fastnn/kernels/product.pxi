@@ -174,8 +174,9 @@ cdef inline double estimate(const Product *p, int64_t m, int64_t n, int64_t a_ro
     cdef double vectors = <double> ((n + VL - 1) // VL), steps = <double> p.k, turn_b_for = 0.75, turn_c_for = 4.0
     cdef bint turned = b_column != 1 and n > FEW and m <= most_turned_rows(b_column, p.k) and can_turn(p)
     if turned:
-        turn_b_for = 0.125 if LEVEL == 4 and n >= VL and not shares_sets(b_column) else 0.25
-        turn_b_for *= (m + TURNED_ROWS - 1) // TURNED_ROWS
+        turn_b_for = 0.25
+        if LEVEL == 4 and n >= VL and not shares_sets(b_column):  # less hidden by few rows' arithmetic
+            turn_b_for = 0.03125 * ((m + TURNED_ROWS - 1) // TURNED_ROWS + 3)
     elif LEVEL < 4 and m > TURNED_ROWS:  # where this was measured
         turn_b_for = 1.0
         turn_c_for *= (p.k + KCHAIN - 1) // KCHAIN * (2 if shares_sets(c_column) else 1)
