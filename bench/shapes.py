@@ -106,7 +106,7 @@ PRODUCTS = [
     *SQUARES,
     # Layers forward: batch x neurons x inputs.
     *_products((1, 128, 784), (10, 30, 784), (32, 128, 784), (128, 512, 784), (64, 64, 8), quick=True),
-    *_products((128, 10, 512), (64, 2, 64), (64, 64, 64), (128, 512, 512), (32, 1024, 1024), (512, 1024, 1024)),
+    *_products((128, 10, 512), (64, 2, 64), (128, 512, 512), (32, 1024, 1024), (512, 1024, 1024)),
     # Gradients of weights: inputs x neurons x batch.
     *_products((784, 30, 10), (784, 512, 128), (512, 512, 128), transpose_a=True, quick=True),
     *_products((8, 64, 64), (784, 128, 32), (512, 10, 128), (1024, 1024, 512), transpose_a=True),

@@ -23,6 +23,7 @@ from bench.shapes import (
     NETWORKS,
     PREDICTED,
     PRODUCTS,
+    PROGRAM_PRODUCTS,
     ElementwiseShape,
     NetworkShape,
     ProductShape,
@@ -453,6 +454,11 @@ def test_a_disturbed_bandwidth_is_raised_to_what_races_have_seen() -> None:
     rows += [row("GPU training step", False, 4000.0), {"suite": "import", "threads": 1, "shape": {}}]
     Ledger(rows=rows).raise_bandwidths(machine)
     assert machine == {"bytes_per_second": {"1": 28.0, "2": 34.0}, "l2_bytes_per_second": {"1": 108.0}}
+
+
+def test_no_shape_is_raced_twice() -> None:
+    for shapes in (PRODUCTS, PROGRAM_PRODUCTS):
+        assert len(set(shapes)) == len(shapes)
 
 
 def test_every_goal_belongs_to_a_network_and_every_curve_has_its_points() -> None:
