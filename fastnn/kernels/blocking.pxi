@@ -75,17 +75,18 @@ cdef inline int64_t turned_columns(const Product *p) noexcept nogil:
     return ((p.n + parts - 1) // parts + VL - 1) // VL * VL
 
 
-cdef void turned_product(const Product *p, real *copy, int64_t room) noexcept nogil:
+cdef void turned_product(const Product *p, real *copy) noexcept nogil:
     """A product with b's contiguous columns, which are turned on the way: once for each band of rows.
 
-    Several bands use some columns before the next ones. `copy` has place for `room` numbers: a band of a goes there if
-    two of its rows share sets, and would push b's columns out of the first-level cache, which then do so, too.
+    Several bands use some columns before the next ones. A band of a goes to `copy` if two of its rows share sets, and
+    would push b's columns out of the first-level cache, which then do so, too.
     """
     cdef real buffer[TURNED_ROWS * (TURNED_COLUMNS + VL)]
     cdef bint direct = p.sum.column == 1, near = p.reals_of_b <= MEMORY_REALS
     cdef int64_t bands = (p.m + TURNED_ROWS - 1) // TURNED_ROWS, columns = turned_columns(p), width, band, row, j = 0
     cdef int64_t copy_row = ((p.k + VL - 1) // VL | 1) * VL
-    cdef bint copies = p.m > 1 and p.a.column == 1 and shares_sets(2 * p.a.row) and TURNED_ROWS * copy_row <= room
+    cdef bint copies = (p.m > 1 and p.a.column == 1 and shares_sets(2 * p.a.row)
+                        and TURNED_ROWS * copy_row <= turned_room(p))
     cdef Product part
     cdef Tile t
     while j < p.n:
@@ -184,8 +185,7 @@ cdef void solve(Product *p, char *scratch) noexcept nogil:
     cdef bint streamed, one_row
     straighten(p)
     if is_turned(p):
-        width = sliver_reals(p.n, p.k)
-        turned_product(p, <real *> scratch, COPIED_REALS + width if width > STACK_REALS else 0)
+        turned_product(p, <real *> scratch)
         return
     streamed = is_streamed(p)
     one_row = streamed and is_one_row(p)

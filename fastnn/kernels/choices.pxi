@@ -126,6 +126,12 @@ cdef inline bint is_turned(const Product *p) noexcept nogil:
             and p.kept == NULL and can_turn(p))
 
 
+cdef inline int64_t turned_room(const Product *p) noexcept nogil:
+    """How many numbers of scratch memory a turned product has, by product_scratch, for a copy of a."""
+    cdef int64_t reals = sliver_reals(p.n, p.k)
+    return COPIED_REALS + reals if reals > STACK_REALS else 0
+
+
 cdef inline int64_t fewest_loading_columns(const Product *p) noexcept nogil:
     """How many columns b must have so that it pays to load them from the beginnings of its cache lines on."""
     if p.m <= LOADING_ROWS:
