@@ -68,8 +68,11 @@ cdef void one_block(const Product *p, real *slivers, real *copy) noexcept nogil:
 
 cdef inline int64_t turned_columns(const Product *p) noexcept nogil:
     """How many columns turned_product takes at a time."""
-    cdef int64_t most = min(<int64_t> TURNED_COLUMNS, max(NEAR_REALS // max(p.k, 1), <int64_t> NR)), parts
-    if p.n <= most or p.m <= TURNED_ROWS and p.sum.column == 1:
+    cdef int64_t most, parts
+    if p.m <= TURNED_ROWS and p.sum.column == 1:
+        return p.n
+    most = min(<int64_t> TURNED_COLUMNS, max(NEAR_REALS // max(p.k, 1), <int64_t> NR))
+    if p.n <= most:
         return p.n
     parts = (p.n + most - 1) // most
     return ((p.n + parts - 1) // parts + VL - 1) // VL * VL

@@ -122,8 +122,7 @@ cdef inline bint is_one_row(const Product *p) noexcept nogil:
 
 cdef inline bint is_turned(const Product *p) noexcept nogil:
     """Whether b's contiguous columns are turned on the way, rather than packed."""
-    return (p.m <= most_turned_rows(p.b.column, p.k) and p.n > FEW and p.b.row == 1 and p.b.column != 1
-            and p.kept == NULL and can_turn(p))
+    return p.b.row == 1 and p.kept == NULL and turns(p, p.m, p.n, p.b.column)
 
 
 cdef inline int64_t turned_room(const Product *p) noexcept nogil:

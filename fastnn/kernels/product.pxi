@@ -157,9 +157,9 @@ cdef inline int64_t most_turned_rows(int64_t b_column, int64_t k) noexcept nogil
     return TURNED_ROWS * (turned_bands if k >= LONG_TURNED_STEPS else short_turned_bands)
 
 
-cdef inline bint can_turn(const Product *p) noexcept nogil:
-    """Whether either side's contiguous columns may be turned on the way."""
-    return not p.add and not p.rounded
+cdef inline bint turns(const Product *p, int64_t m, int64_t n, int64_t b_column) noexcept nogil:
+    """Whether that is done for a product of m rows and n columns, from one side or the other, rather than packing b."""
+    return b_column != 1 and n > FEW and m <= most_turned_rows(b_column, p.k) and not p.add and not p.rounded
 
 
 cdef inline double estimate(const Product *p, int64_t m, int64_t n, int64_t a_row, int64_t b_column,
@@ -172,7 +172,7 @@ cdef inline double estimate(const Product *p, int64_t m, int64_t n, int64_t a_ro
     as long if there is no other and a's rows share sets. Each chain comes back to c.
     """
     cdef double vectors = <double> ((n + VL - 1) // VL), steps = <double> p.k, turn_b_for = 0.75, turn_c_for = 4.0
-    cdef bint turned = b_column != 1 and n > FEW and m <= most_turned_rows(b_column, p.k) and can_turn(p)
+    cdef bint turned = turns(p, m, n, b_column)
     if turned:
         turn_b_for = 0.25
         if LEVEL == 4 and n >= VL and not shares_sets(b_column):  # less hidden by few rows' arithmetic
