@@ -82,7 +82,8 @@ class NativeRunner(executor.CompiledRunner):
                 blocks.append(self._lasting.get(name))
         maxima = tuple(extent.maximum for extent in program.extents)
         run_block = self._block_numbers[RUN_BLOCK]
-        return executor.Executor(self._described, blocks, maxima, len(program.slots), program.commit, run_block)
+        whole = kernels.whole_preparation(self._dtype)
+        return executor.Executor(self._described, blocks, maxima, len(program.slots), program.commit, run_block, whole)
 
     def _kept(self, changes: executor.Changes) -> executor.KeptFactors | None:
         """Packed copies of the weights by which products multiply, where they make these faster."""

@@ -68,6 +68,11 @@ def preparation(kernel: str, dtype: str) -> int:
     return _module(dtype).PREPARATIONS.get(kernel, 0)
 
 
+def whole_preparation(dtype: str) -> int:
+    """Where the code starts that finds a way to run all instructions of a Program in one go."""
+    return _module(dtype).PREPARE_WHOLE
+
+
 def tiles(dtype: str) -> dict[str, int]:
     """The numbers of a level that results and tests depend on, and whether bfloat16 goes in pairs (PAIRS)."""
     return _module(dtype).TILES

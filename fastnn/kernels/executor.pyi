@@ -58,6 +58,7 @@ class Executor:
         n_slots: int,
         commit: int,
         run_block: int,
+        prepare_whole: int,
     ) -> None: ...
     @property
     def limit(self) -> int: ...

@@ -16,7 +16,7 @@ from cython cimport floating
 
 from fastnn.kernels.instruction cimport (
     KEPT_OPERAND, KERNEL_INTERRUPTED, KERNEL_OK, MAX_DIMS, MAX_INTEGERS, MAX_NUMBERS, MAX_OPERANDS, TYPE_FLOAT32,
-    TYPE_FLOAT64, TYPE_INT32, TYPE_INT64, TYPE_UINT8, Coming, Instruction, Kernel, Operand, Prepare,
+    TYPE_FLOAT64, TYPE_INT32, TYPE_INT64, TYPE_UINT8, Coming, Instruction, Kernel, Operand, Prepare, PrepareWhole,
 )
 
 import os
@@ -188,6 +188,8 @@ cdef class Executor:
         Index of the first instruction that changes parameters or state; past the last if none does.
     run_block
         The number of the block that stands for the run row.
+    prepare_whole
+        Address of what may know a way to run all of them in one go.
     """
 
     cdef Plan plan
@@ -200,7 +202,8 @@ cdef class Executor:
     def __cinit__(self):
         memset(&self.plan, 0, sizeof(Plan))
 
-    def __init__(self, list instructions, list blocks, tuple maxima, int n_slots, int commit, int run_block):
+    def __init__(self, list instructions, list blocks, tuple maxima, int n_slots, int commit, int run_block,
+                 size_t prepare_whole):
         cdef int i, j, axis, n = len(instructions)
         cdef Instruction *instruction
         cdef Operand *operand
@@ -213,6 +216,7 @@ cdef class Executor:
         plan.commit = commit
         plan.n_slots = n_slots
         plan.n_extents = len(maxima)
+        plan.prepare_whole = <PrepareWhole> <void *> prepare_whole
         plan.instructions = <Instruction *> calloc(max(n, 1), sizeof(Instruction))
         plan.general = <Kernel *> calloc(max(n, 1), sizeof(Kernel))
         plan.prepare = <Prepare *> calloc(max(n, 1), sizeof(Prepare))
@@ -227,6 +231,7 @@ cdef class Executor:
         if not (plan.instructions and plan.general and plan.prepare and plan.prepared and plan.team
                 and plan.batch_end and plan.batch_team and plan.costs and plan.bound and plan.maximum and plan.row):
             raise MemoryError("no memory for the instructions of a Program")
+        plan.whole.run = plan.row
         for i in range(plan.n_extents):
             plan.maximum[i] = maxima[i]
             plan.bound[i] = -1

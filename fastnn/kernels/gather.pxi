@@ -203,6 +203,7 @@ cdef struct NarrowRows:
     int64_t listed, index_stride    # rows to choose from: the index's, or the source's
     int64_t n, size, stored         # rows to move, their elements, and how many are stored: with padding, more
     real scale
+    bint far                        # the next one is worth asking for
 
 
 cdef inline const real *narrow_row(const NarrowRows *rows, int64_t at) noexcept nogil:
@@ -216,19 +217,28 @@ cdef inline const real *narrow_row(const NarrowRows *rows, int64_t at) noexcept 
     return rows.source + at * rows.stride
 
 
+cdef inline bint take_row(const NarrowRows *rows, int64_t at, vf *result) noexcept nogil:
+    """The row in place `at`; false if there is none. The one after it is asked for."""
+    cdef const real *row = narrow_row(rows, at)
+    if row == NULL:
+        return False
+    result[0] = vload_exactly(row, rows.size) * vsplat(rows.scale)
+    if rows.far:
+        row = narrow_row(rows, at + 1)
+        if row != NULL:
+            vprefetch(row)
+    return True
+
+
 cdef int narrow_gather(const Instruction *instruction, int thread, int n_threads) noexcept nogil:
-    """`gather_rows`, prepared. The row after its own is asked for."""
+    """`gather_rows`, prepared."""
     cdef const NarrowRows *rows = <const NarrowRows *> instruction.form
     cdef int64_t start = <int64_t> instruction.run[instruction.integer[0]], i
-    cdef const real *row
+    cdef vf row
     for i in range(rows.n):
-        row = narrow_row(rows, start + i)
-        if row == NULL:
+        if not take_row(rows, start + i, &row):
             return KERNEL_BAD_INDEX
-        vstore_exactly(rows.target + i * rows.size, vload_exactly(row, rows.size) * vsplat(rows.scale), rows.stored)
-    row = narrow_row(rows, start + rows.n)
-    if row != NULL:
-        vprefetch(row)
+        vstore_exactly(rows.target + i * rows.size, row, rows.stored)
     return KERNEL_OK
 
 
@@ -252,6 +262,7 @@ cdef Kernel prepare_gather(Instruction *instruction, int n_threads) noexcept nog
     if narrow.n == 1:
         narrow.stored = with_padding(rows.target, size)
     narrow.scale = rows.scale
+    narrow.far = is_far(rows.source)
     return <Kernel> narrow_gather
 
 

@@ -28,6 +28,7 @@ cdef extern from "instruction.h":
     ctypedef struct Instruction
     ctypedef int (*Kernel)(const Instruction *, int, int) noexcept nogil
     ctypedef Kernel (*Prepare)(Instruction *, int) noexcept nogil
+    ctypedef Kernel (*PrepareWhole)(Instruction *, const Instruction *, const Kernel *, int) noexcept nogil
     ctypedef struct Instruction:
         Kernel kernel
         int64_t *form

@@ -39,6 +39,7 @@ include "small.pxi"
 include "record.pxi"
 include "gather.pxi"
 include "update.pxi"
+include "whole.pxi"
 include "peak.pxi"
 
 KERNELS = {
@@ -94,7 +95,9 @@ PREPARATIONS = {
 
 assert FORM_WORDS * sizeof(int64_t) >= max(
     sizeof(CrossEntropy), sizeof(Flat), sizeof(NarrowRows), sizeof(PointwiseLoss), sizeof(Reduction),
-    sizeof(SmallProduct))
+    sizeof(SmallProduct), sizeof(WholeStep))
+
+PREPARE_WHOLE = <size_t> <void *> prepare_whole  # for a step's instructions together
 
 PRODUCT_SCRATCH = <size_t> <void *> product_scratch  # where calls from C find it
 PEAK_FLOPS = 2 * PEAK_CHAINS * VL  # of the kernel `peak`, a step

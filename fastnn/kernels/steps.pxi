@@ -31,6 +31,8 @@ cdef struct Plan:
     Kernel *general            # each instruction's kernel for any operands ...
     Prepare *prepare           # ... and what may know a shorter way for those bound now, or NULL
     int *prepared              # for how many threads that was asked; 0: operands have changed since
+    PrepareWhole prepare_whole # what may know a way to run all of them in one go on one thread, ...
+    Instruction whole          # ... and that way; without a kernel, there is none
     int *team                  # threads of each instruction, at the extents bound now
     int *batch_end             # of a batch's first instruction: the one after its last ...
     int *batch_team            # ... and the threads that have something to do in it
@@ -116,8 +118,9 @@ cdef void choose_teams(Plan *plan) noexcept nogil:
 
 
 cdef void prepare_instructions(Plan *plan) noexcept nogil:
-    """Chooses the shortest way to run each instruction on the operands and threads that it has now."""
+    """Chooses the shortest way to run each instruction on the operands and threads that it has now, and all of them."""
     cdef Kernel short_way
+    cdef bint are_new = False
     cdef int i
     for i in range(plan.n):
         if plan.prepared[i] != plan.team[i]:
@@ -126,6 +129,11 @@ cdef void prepare_instructions(Plan *plan) noexcept nogil:
                 short_way = plan.prepare[i](&plan.instructions[i], plan.team[i])
             plan.instructions[i].kernel = plan.general[i] if short_way == NULL else short_way
             plan.prepared[i] = plan.team[i]
+            are_new = True
+    if are_new:
+        plan.whole.kernel = NULL
+        if plan.largest_team == 1:
+            plan.whole.kernel = plan.prepare_whole(&plan.whole, plan.instructions, plan.general, plan.n)
 
 
 cdef Crew *hire_for(const Plan *plan, int64_t n_steps, bint in_any_case, bint *asleep) noexcept nogil:
@@ -197,9 +205,8 @@ cdef inline void end_step(const Plan *plan, double *row, int64_t *done) noexcept
 cdef int run_alone(Plan *plan, double *table, int64_t n_steps, int64_t *done) noexcept nogil:
     """All steps on the calling thread."""
     cdef int64_t step
-    cdef int i, status
+    cdef int status
     cdef double work = 0.0
-    cdef Instruction *instruction
     prepare_instructions(plan)
     for step in range(n_steps):
         begin_step(plan, table + step * plan.n_slots)
@@ -207,16 +214,28 @@ cdef int run_alone(Plan *plan, double *table, int64_t n_steps, int64_t *done) no
             status = poll(plan, &work, plan.work)
             if status != KERNEL_OK:
                 return status
-        for i in range(plan.n):
-            instruction = &plan.instructions[i]
-            if not plan.short_steps and i <= plan.commit:
-                status = poll(plan, &work, instruction.work)
-                if status != KERNEL_OK:
-                    return status
-            status = instruction.kernel(instruction, 0, 1)
+        status = run_step(plan, &work)
+        if status != KERNEL_OK:
+            return status
+        end_step(plan, table + step * plan.n_slots, done)
+    return KERNEL_OK
+
+
+cdef inline int run_step(Plan *plan, double *work) noexcept nogil:
+    """All instructions, in one go or one after the other."""
+    cdef int i, status
+    cdef Instruction *instruction
+    if plan.whole.kernel != NULL:
+        return plan.whole.kernel(&plan.whole, 0, 1)
+    for i in range(plan.n):
+        instruction = &plan.instructions[i]
+        if not plan.short_steps and i <= plan.commit:
+            status = poll(plan, work, instruction.work)
             if status != KERNEL_OK:
                 return status
-        end_step(plan, table + step * plan.n_slots, done)
+        status = instruction.kernel(instruction, 0, 1)
+        if status != KERNEL_OK:
+            return status
     return KERNEL_OK
 
 

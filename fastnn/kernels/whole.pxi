@@ -1,0 +1,271 @@
+# A training step of a small network in one go: one row, dense layers of no more numbers than a vector has, a loss that
+# is a sum over elements, plain gradient descent.
+#
+# Instruction by instruction, most of such a step is spent between them: each has some bookkeeping, and waits until it
+# can load what the one before has stored. Here a row is handed on in registers. The arithmetic is that of the
+# instructions, and so are the bits; what they leave in the arena, nobody but they would read.
+
+cdef enum:
+    MOST_LAYERS = 4
+    MOST_TURNED = 64       # numbers of a weight that are turned in each step
+
+
+cdef struct WholeLayer:
+    int64_t inputs, outputs
+    real *weight                        # inputs x outputs
+    real *bias                          # or NULL
+    int code                            # of its activation
+    real parameter
+    bint at_sum                         # the slope is taken there, not at the activation
+
+
+cdef struct WholeStep:
+    int depth
+    WholeLayer layer[MOST_LAYERS]
+    const NarrowRows *x
+    const NarrowRows *target
+    int64_t start                       # slot of both rows' place
+    const Instruction *update           # all have the same learning rate
+    const PointwiseLoss *loss
+    int64_t slot                        # of the loss
+
+
+# ------------------------------------------------------------------------------------------------------ the step
+
+
+cdef inline vf times_rows(const real *x, const real *rows, int64_t n, int64_t lanes, vf sum) noexcept nogil:
+    """sum + x[0] rows[0] + x[1] rows[1] + ..., for n rows of so many numbers."""
+    cdef int64_t i
+    for i in range(n):
+        sum = vfma(vsplat(x[i]), vload_exactly(rows, lanes), sum)
+        rows += lanes
+    return sum
+
+
+cdef inline vf sums_of(const WholeLayer *layer, vf *x, real *turned, int64_t outputs) noexcept nogil:
+    """What goes into a layer's activation; unless NULL, `turned` gets the weight's columns as rows, for the way back."""
+    cdef vf sum = vsplat(0)
+    cdef int64_t i, j
+    if layer.bias != NULL:
+        sum = vload_exactly(layer.bias, outputs)
+    sum = times_rows(<const real *> x, layer.weight, layer.inputs, outputs, sum)
+    if turned != NULL:
+        for i in range(layer.inputs):
+            for j in range(outputs):
+                turned[j * layer.inputs + i] = layer.weight[i * outputs + j]
+    return sum
+
+
+cdef inline void update_row(real *row, vf factor, real x, vf slope, int64_t lanes) noexcept nogil:
+    """row += factor (x slope)."""
+    vstore_exactly(row, vfma(factor, vfma(vsplat(x), slope, vsplat(0)), vload_exactly(row, lanes)), lanes)
+
+
+cdef inline void update_layer(const WholeLayer *layer, vf factor, vf *x, vf slope, int64_t outputs) noexcept nogil:
+    cdef real *row = layer.weight
+    cdef int64_t i
+    for i in range(layer.inputs):
+        update_row(row, factor, (<const real *> x)[i], slope, outputs)
+        row += outputs
+    if layer.bias != NULL:
+        update_row(layer.bias, factor, 1, slope, outputs)
+
+
+cdef inline real sum_of_lanes(vf x, int64_t n) noexcept nogil:
+    """What `reduce_piece` makes of a row of n numbers: of its folds, those that add zeros are left out."""
+    cdef vf sum = vselect(vleading(n), x, vsplat(0)) + vsplat(0)
+    cdef int half = VL // 2
+    while half >= 1:
+        if half < n:
+            sum = sum + vdown(sum, half)
+        half //= 2
+    return vlane0(sum)
+
+
+cdef int whole_step(const Instruction *instruction, int thread, int n_threads) noexcept nogil:
+    """The step that `prepare_whole` has found, with this run row."""
+    cdef const WholeStep *step = <const WholeStep *> instruction.form
+    cdef const PointwiseLoss *loss = step.loss
+    cdef const WholeLayer *layer
+    cdef int64_t start = <int64_t> instruction.run[step.start]
+    cdef vf x[MOST_LAYERS + 1]          # what goes into each layer, and the prediction
+    cdef vf sum[MOST_LAYERS]            # before each activation
+    cdef real turned[MOST_LAYERS][MOST_TURNED]
+    cdef vf factor, target, value, slope, below
+    cdef vf passed[1]
+    cdef real *columns = NULL
+    cdef int i
+    if not take_row(step.x, start, &x[0]) or not take_row(step.target, start, &target):
+        return KERNEL_BAD_INDEX
+    for i in range(step.depth):
+        layer = &step.layer[i]
+        # A usual width is a constant for the compiler, which then chooses how rows are loaded and stored.
+        if layer.outputs == LANE:
+            sum[i] = sums_of(layer, &x[i], columns, LANE)
+        elif layer.outputs == LANE // 2:
+            sum[i] = sums_of(layer, &x[i], columns, LANE // 2)
+        elif layer.outputs == 2 * LANE:
+            sum[i] = sums_of(layer, &x[i], columns, 2 * LANE)
+        else:
+            sum[i] = sums_of(layer, &x[i], columns, layer.outputs)
+        x[i + 1] = function(layer.code, sum[i], vsplat(layer.parameter))
+        columns = turned[i + 1]
+    value = loss_of(loss.kind, x[step.depth], target, vsplat(loss.parameter), &slope)
+    (<double *> instruction.run)[step.slot] = sum_of_lanes(value, loss.m) / loss.divisor + 0
+    slope = slope * vsplat(loss.scale)
+    below = slope
+    factor = vsplat(update_factor(step.update))
+    for i in range(step.depth - 1, -1, -1):
+        layer = &step.layer[i]
+        slope = slope_times(layer.code, slope, sum[i] if layer.at_sum else x[i + 1], vsplat(layer.parameter))
+        if i > 0:
+            passed[0] = slope
+            below = times_rows(<const real *> passed, turned[i], layer.outputs, layer.inputs, vsplat(0))
+        if layer.outputs == LANE:
+            update_layer(layer, factor, &x[i], slope, LANE)
+        elif layer.outputs == LANE // 2:
+            update_layer(layer, factor, &x[i], slope, LANE // 2)
+        elif layer.outputs == 2 * LANE:
+            update_layer(layer, factor, &x[i], slope, 2 * LANE)
+        else:
+            update_layer(layer, factor, &x[i], slope, layer.outputs)
+        slope = below
+    return KERNEL_OK
+
+
+# --------------------------------------------------------------------------------------------- finding such a step
+
+
+cdef struct Trail:
+    # Where the rows lie that the instructions of such a step hand to each other; NULL: that was not found.
+    const char *x[MOST_LAYERS + 1]
+    const char *sum[MOST_LAYERS]
+    const char *slope[MOST_LAYERS]      # by each layer's sums
+    const char *target
+    bint weight_is_updated[MOST_LAYERS]
+    bint bias_is_updated[MOST_LAYERS]
+
+
+cdef inline bint is_row(const Operand *operand) noexcept nogil:
+    """Whether it is one row of no more numbers than a vector has."""
+    return operand.ndim == 2 and operand.shape[0] == 1 and 0 < operand.shape[1] <= VL
+
+
+cdef inline const char *data_of(const Instruction *instruction, int i) noexcept nogil:
+    """Where operand i lies; NULL if there is none."""
+    return instruction.operand[i].data if i < instruction.n_operands else NULL
+
+
+cdef inline bint takes_layer(const Instruction *product, WholeStep *step, Trail *trail) noexcept nogil:
+    """Whether a product is the next layer: of what the last one gave and a weight."""
+    cdef WholeLayer *layer = &step.layer[step.depth]
+    cdef const Operand *weight = &product.operand[3]
+    if (step.depth == MOST_LAYERS or data_of(product, 2) != trail.x[step.depth] or not is_row(&product.operand[0])
+            or product.integer[0] or product.integer[1] or product.integer[2] or product.integer[3] == SLOPE):
+        return False
+    layer.inputs, layer.outputs = weight.shape[0], weight.shape[1]
+    layer.weight, layer.bias = <real *> weight.data, <real *> data_of(product, 4)
+    trail.weight_is_updated[step.depth], trail.bias_is_updated[step.depth] = False, layer.bias == NULL
+    layer.code = <int> product.integer[4] if product.integer[3] == FORWARD else F_IDENTITY
+    layer.parameter = <real> product.number[0] if product.integer[3] == FORWARD else 0
+    layer.at_sum = False
+    trail.sum[step.depth], trail.slope[step.depth] = data_of(product, 1), NULL
+    step.depth += 1
+    trail.x[step.depth] = product.operand[0].data
+    return step.depth == 1 or layer.inputs * layer.outputs <= MOST_TURNED
+
+
+cdef inline bint takes_loss(const Instruction *loss, const Instruction *mean, const Instruction *note, WholeStep *step,
+                            Trail *trail) noexcept nogil:
+    """Whether a loss is that of the last layer's row and the target, and its mean the number that is recorded."""
+    step.loss, step.slot = <const PointwiseLoss *> loss.form, note.integer[0]
+    trail.slope[step.depth - 1] = data_of(loss, 1)
+    return (data_of(loss, 2) == trail.x[step.depth] and data_of(loss, 3) == trail.target
+            and data_of(loss, 4) == NULL and data_of(loss, 1) != NULL
+            and data_of(mean, 1) == data_of(loss, 0) and data_of(note, 0) == data_of(mean, 0))
+
+
+cdef inline bint takes_slope(const Instruction *instruction, int64_t code, const char *at, int i, WholeStep *step,
+                             Trail *trail) noexcept nogil:
+    """Whether the result is multiplied by the slope of layer i's activation, taken at the right place."""
+    cdef WholeLayer *layer = &step.layer[i]
+    trail.slope[i] = data_of(instruction, 0)
+    layer.at_sum = at == trail.sum[i]
+    return (code == layer.code and <real> instruction.number[0] == layer.parameter
+            and (layer.at_sum or at == trail.x[i + 1]))
+
+
+cdef inline bint goes_back(const Instruction *product, int i, WholeStep *step, Trail *trail) noexcept nogil:
+    """Whether a product takes the slope of layer i, before its weight changes, to the layer before it."""
+    cdef const WholeLayer *layer = &step.layer[i]
+    if (i == 0 or trail.weight_is_updated[i] or data_of(product, 3) != <const char *> layer.weight or product.integer[0]
+            or not product.integer[1] or product.integer[2] or data_of(product, 4) != NULL):
+        return False
+    if product.integer[3] == SLOPE:
+        return takes_slope(product, product.integer[4], data_of(product, 5), i - 1, step, trail)
+    trail.slope[i - 1] = data_of(product, 0)
+    return product.integer[3] == NO_EPILOGUE and step.layer[i - 1].code == F_IDENTITY
+
+
+cdef inline bint has_rate(const Instruction *update, WholeStep *step) noexcept nogil:
+    """Whether an update has the learning rate of the others."""
+    if step.update == NULL:
+        step.update = update
+    return update.integer[0] == step.update.integer[0] and update.number[0] == step.update.number[0]
+
+
+cdef inline bint takes_update(const Instruction *update, Kernel kernel, WholeStep *step, Trail *trail) noexcept nogil:
+    """Whether an instruction of the way back belongs to the layer of whose slope it makes use."""
+    cdef WholeLayer *layer
+    cdef int i
+    for i in range(step.depth):
+        layer = &step.layer[i]
+        if trail.slope[i] == NULL:
+            continue
+        if kernel == <Kernel> sum_update and data_of(update, 1) == trail.slope[i]:
+            trail.bias_is_updated[i] = True
+            return (has_rate(update, step) and data_of(update, 0) == <const char *> layer.bias
+                    and update.integer[1] == 1)
+        if kernel == <Kernel> product_update and data_of(update, 3) == trail.slope[i]:
+            trail.weight_is_updated[i] = True
+            return (has_rate(update, step) and data_of(update, 2) == trail.x[i] and data_of(update, 0) == <const char *> layer.weight
+                    and update.integer[1] and not update.integer[2])
+        if kernel == <Kernel> product and data_of(update, 2) == trail.slope[i]:
+            return goes_back(update, i, step, trail)
+    return False
+
+
+cdef Kernel prepare_whole(Instruction *whole, const Instruction *all, const Kernel *general, int n) noexcept nogil:
+    """Returns `whole_step` if n instructions, prepared one by one, are such a step and no more."""
+    cdef WholeStep *step = <WholeStep *> whole.form
+    cdef Trail trail
+    cdef int i = 1
+    step.depth, step.update = 0, NULL
+    if n < 1 or not (all[0].kernel == <Kernel> narrow_gather and is_row(&all[0].operand[0])):
+        return NULL
+    step.x, step.start, trail.x[0] = <const NarrowRows *> all[0].form, all[0].integer[0], all[0].operand[0].data
+    while i < n and general[i] == <Kernel> product:
+        if not takes_layer(&all[i], step, &trail):
+            return NULL
+        i += 1
+    if (step.depth == 0 or i + 4 > n or all[i].kernel != <Kernel> narrow_gather or all[i].integer[0] != step.start
+            or general[i + 1] != <Kernel> pointwise_loss or all[i + 2].kernel != <Kernel> sum_of_one
+            or general[i + 3] != <Kernel> record):
+        return NULL
+    step.target, trail.target = <const NarrowRows *> all[i].form, all[i].operand[0].data
+    if not takes_loss(&all[i + 1], &all[i + 2], &all[i + 3], step, &trail):
+        return NULL
+    i += 4
+    if step.layer[step.depth - 1].code != F_IDENTITY:
+        if (i == n or general[i] != <Kernel> slope or data_of(&all[i], 1) != trail.slope[step.depth - 1]
+                or not takes_slope(&all[i], all[i].integer[0], data_of(&all[i], 2), step.depth - 1, step, &trail)):
+            return NULL
+        i += 1
+    while i < n:
+        if not takes_update(&all[i], general[i], step, &trail):
+            return NULL
+        i += 1
+    for i in range(step.depth):
+        if not trail.weight_is_updated[i] or not trail.bias_is_updated[i]:
+            return NULL
+    return <Kernel> whole_step
