@@ -56,8 +56,9 @@ class ArrayEpochs:
         self._batch = batch
         kind = Kind(batch, shuffle, bool(measured), "update" if per_update == 1 else "accumulate")
         self._runner = stepper.runner(samples, kind)
-        self._table = np.empty((min(self.updates, TABLE_UPDATES), len(self._runner.program.slots)))
-        self._losses = np.empty(self.updates)
+        together = min(self.updates, TABLE_UPDATES)
+        self._table = np.empty((together, len(self._runner.program.slots)))
+        self._losses = np.empty(together)
         self._arrays = stepper.network.block.backend.bring(samples.bound())
 
     @property
@@ -80,28 +81,35 @@ class ArrayEpochs:
         if self.shuffle:
             arrays["input:index"] = order = epoch_order(self.stepper.network.seed, epoch, samples.n)
         advance = self._single(arrays) if self.per_update == 1 else self._accumulating(arrays)
-        losses, updates = self._losses, self.updates
-        done, going = 0, True
+        updates, table_begin, table_end = self.updates, 0, TABLE_UPDATES
+        done, going, total = 0, True, 0.0
         size = max(1, self.stepper.slice_batches.get(self._runner, 1) // self.per_update)  # as in the last epoch
         while done < updates and going:
-            table_end = done - done % TABLE_UPDATES + TABLE_UPDATES
             stop = done + 1 if each_step else min(updates, done + size, table_end)
             began = time.perf_counter()
-            losses[done:stop] = advance(done, stop)
+            losses = self._losses[done - table_begin : stop - table_begin]
+            losses[:] = advance(done, stop)
             seconds = time.perf_counter() - began
             size = max(1, min(2 * size + 16, int((stop - done) * SLICE_SECONDS / max(seconds, 1e-9))))
             self.stepper.slice_batches[self._runner] = size * self.per_update
-            going = watch(stop - done, float(losses[stop - 1]))
+            going = watch(stop - done, float(losses[-1]))
             done = stop
-        rows = self._batch * self.per_update  # of an update; the last may have fewer
-        seen = min(done * rows, samples.n)
-        losses[: done - 1] *= rows
-        losses[done - 1] *= seen - (done - 1) * rows
-        numbers = {"loss": float(np.sum(losses[:done]) / seen)}
+            if done == table_end or done == updates or not going:
+                total += self._loss_of_rows(table_begin, done)
+                table_begin, table_end = table_end, table_end + TABLE_UPDATES
+        seen = min(done * self._batch * self.per_update, samples.n)
+        numbers = {"loss": total / seen}
         if not self.measured:
             return numbers
         picked = slice(seen) if order is None else order[:seen]
         return numbers | measure(self.measured, Predictions.of(samples, predicted, picked))
+
+    def _loss_of_rows(self, first: int, stop: int) -> float:
+        """The loss of all rows of those updates, added up."""
+        rows = self._batch * self.per_update
+        last = min(rows, self.samples.n - (stop - 1) * rows)  # of the last update, which may have fewer
+        losses = self._losses[: stop - first]
+        return float(np.sum(losses[:-1]) * rows + losses[-1] * last)
 
     def _single(self, arrays: dict[str, Any]) -> Callable[[int, int], Any]:
         """Makes the updates from `first` on and before `stop`, one from each batch: one after the other, and never from
@@ -111,8 +119,8 @@ class ArrayEpochs:
         def advance(first: int, stop: int) -> NDArray[np.float64]:
             begin = first - first % TABLE_UPDATES
             if first == begin:
-                batches = self._batches(begin, min(begin + TABLE_UPDATES, self.updates))
-                self.stepper.table(self._runner, *batches, self._table)
+                table = self._table[: self.updates - begin]
+                self.stepper.fill_table(self._runner, table, begin * self._batch, self._batch, self.samples.n)
             return self.stepper.advance(self._runner, self._table[first - begin : stop - begin], arrays)
 
         return advance

@@ -23,7 +23,9 @@ class History(dict[str, list[float]]):
         """Appends an epoch's numbers; a metric that is new gets NaN for the epochs before."""
         length = max((len(values) for values in self.values()), default=0)
         for name, number in numbers.items():
-            self.setdefault(name, [float("nan")] * length).append(float(number))
+            if name not in self:
+                self[name] = [float("nan")] * length
+            self[name].append(float(number))
         for values in self.values():
             values.extend([float("nan")] * (length + 1 - len(values)))
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastnn.feed import Samples, as_samples
+from fastnn.kernels.executor import deal
 from fastnn.layers.base import Parameter
 from fastnn.objective import Objective
 from fastnn.optimizers import Optimizer
@@ -116,12 +117,22 @@ class Stepper:
     def _frozen(self) -> tuple[bool, ...]:
         return tuple(layer.trainable for layer in self.network.layers)
 
-    def table(self, runner: Any, rows: NDArray[np.int64], starts: NDArray[np.int64],
-              memory: NDArray[np.float64] | None = None) -> NDArray[np.float64]:  # fmt: skip
-        """The run table of the next updates, a row for each of `rows`; in `memory`, if that is given."""
-        steps = self.steps + np.arange(len(rows))
-        return _run_table(runner, len(rows), {"rows": rows, "start": starts, "step": steps,
-                                              **self.optimizer.columns(steps)}, memory)  # fmt: skip
+    def table(self, runner: Any, rows: NDArray[np.int64], starts: NDArray[np.int64]) -> NDArray[np.float64]:
+        """The run table of the next updates, a row for each of `rows`."""
+        return _run_table(runner, len(rows), {"rows": rows, "start": starts, **self._columns(len(rows))})
+
+    def fill_table(self, runner: Any, table: NDArray[np.float64], first: int, batch: int, n: int) -> None:
+        """The same in memory that had one before, for the next batches of n samples, from row `first` on."""
+        slots = runner.program.slots
+        deal(table, slots.index("rows"), slots.index("start"), first, batch, n)
+        for name, column in self._columns(len(table)).items():
+            if name in slots:
+                table[:, slots.index(name)] = column
+
+    def _columns(self, n: int) -> dict[str, NDArray[Any]]:
+        """What the next n updates differ in, besides their rows."""
+        steps = self.steps + np.arange(n)
+        return {"step": steps, **self.optimizer.columns(steps)}
 
     # ------------------------------------------------------------------------------------------ steps
 
@@ -219,10 +230,9 @@ class Stepper:
         return whole, predicted
 
 
-def _run_table(runner: Any, n: int, columns: Mapping[str, Any],
-               memory: NDArray[np.float64] | None = None) -> NDArray[np.float64]:  # fmt: skip
+def _run_table(runner: Any, n: int, columns: Mapping[str, Any]) -> NDArray[np.float64]:
     """A run table of n rows: a column for each slot of the Program, zero where there is nothing to say."""
-    table = np.empty((n, len(runner.program.slots))) if memory is None else memory[:n]
+    table = np.empty((n, len(runner.program.slots)))
     for column, name in enumerate(runner.program.slots):
         table[:, column] = columns.get(name, 0.0)
     return table

@@ -231,7 +231,6 @@ cdef class Executor:
         if not (plan.instructions and plan.general and plan.prepare and plan.prepared and plan.team
                 and plan.batch_end and plan.batch_team and plan.costs and plan.bound and plan.maximum and plan.row):
             raise MemoryError("no memory for the instructions of a Program")
-        plan.whole.run = plan.row
         for i in range(plan.n_extents):
             plan.maximum[i] = maxima[i]
             plan.bound[i] = -1

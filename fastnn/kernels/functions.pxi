@@ -80,7 +80,7 @@ cdef inline vf vtanh(vf x) noexcept nogil:
 
 cdef inline vf vsigmoid(vf x) noexcept nogil:
     """1 / (1 + exp(-x)), within 4 units down to the denormals: exp is only taken of numbers below 0."""
-    cdef vf e = vexp_negative(-vabs(x))
+    cdef vf e = vexp_negative(vminus_abs(x))
     return vselect(vless(x, vsplat(0)), e, vsplat(1)) / (vsplat(1) + e)
 
 
@@ -135,7 +135,7 @@ cdef inline vf vlog1p(vf x) noexcept nogil:
 
 cdef inline vf vsoftplus(vf x) noexcept nogil:
     """log(1 + exp(x)) = max(x, 0) + log(1 + exp(-|x|)), within 4 units."""
-    return vmax(vsplat(0), x) + log_sum(vsplat(0), vexp_negative(-vabs(x)))
+    return vmax(vsplat(0), x) + log_sum(vsplat(0), vexp_negative(vminus_abs(x)))
 
 
 cdef inline vf verf(vf x) noexcept nogil:

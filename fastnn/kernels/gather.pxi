@@ -203,42 +203,39 @@ cdef struct NarrowRows:
     int64_t listed, index_stride    # rows to choose from: the index's, or the source's
     int64_t n, size, stored         # rows to move, their elements, and how many are stored: with padding, more
     real scale
-    bint far                        # the next one is worth asking for
 
 
-cdef inline const real *narrow_row(const NarrowRows *rows, int64_t at) noexcept nogil:
-    """Where the row in place `at` lies; NULL if there is none. A negative number is too large without its sign."""
+cdef inline int64_t listed_row(const NarrowRows *rows, int64_t at) noexcept nogil:
+    """Which row is in place `at`; -1 if there is none. A negative number is too large without its sign."""
     if <uint64_t> at >= <uint64_t> rows.listed:
-        return NULL
+        return -1
     if rows.index != NULL:
         at = rows.index[at * rows.index_stride]
         if <uint64_t> at >= <uint64_t> rows.source_rows:
-            return NULL
-    return rows.source + at * rows.stride
+            return -1
+    return at
 
 
-cdef inline bint take_row(const NarrowRows *rows, int64_t at, vf *result) noexcept nogil:
-    """The row in place `at`; false if there is none. The one after it is asked for."""
-    cdef const real *row = narrow_row(rows, at)
-    if row == NULL:
-        return False
-    result[0] = vload_exactly(row, rows.size) * vsplat(rows.scale)
-    if rows.far:
-        row = narrow_row(rows, at + 1)
-        if row != NULL:
-            vprefetch(row)
-    return True
+cdef inline vf narrow_row(const NarrowRows *rows, int64_t row) noexcept nogil:
+    return vload_exactly(rows.source + row * rows.stride, rows.size) * vsplat(rows.scale)
+
+
+cdef inline void ask_for_row(const NarrowRows *rows, int64_t row) noexcept nogil:
+    """Asks for a row, if there is one: it is the next."""
+    if row >= 0:
+        vprefetch(rows.source + row * rows.stride)
 
 
 cdef int narrow_gather(const Instruction *instruction, int thread, int n_threads) noexcept nogil:
-    """`gather_rows`, prepared."""
+    """`gather_rows`, prepared. The row after its own is asked for."""
     cdef const NarrowRows *rows = <const NarrowRows *> instruction.form
-    cdef int64_t start = <int64_t> instruction.run[instruction.integer[0]], i
-    cdef vf row
+    cdef int64_t start = <int64_t> instruction.run[instruction.integer[0]], i, row
     for i in range(rows.n):
-        if not take_row(rows, start + i, &row):
+        row = listed_row(rows, start + i)
+        if row < 0:
             return KERNEL_BAD_INDEX
-        vstore_exactly(rows.target + i * rows.size, row, rows.stored)
+        vstore_exactly(rows.target + i * rows.size, narrow_row(rows, row), rows.stored)
+    ask_for_row(rows, listed_row(rows, start + rows.n))
     return KERNEL_OK
 
 
@@ -262,7 +259,6 @@ cdef Kernel prepare_gather(Instruction *instruction, int n_threads) noexcept nog
     if narrow.n == 1:
         narrow.stored = with_padding(rows.target, size)
     narrow.scale = rows.scale
-    narrow.far = is_far(rows.source)
     return <Kernel> narrow_gather
 
 

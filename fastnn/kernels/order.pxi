@@ -1,4 +1,4 @@
-# The order in which an epoch goes through its rows.
+# The order in which an epoch goes through its rows, and the batches that they make.
 
 
 def shuffled(double[::1] draws) -> np.ndarray:
@@ -19,3 +19,13 @@ def shuffled(double[::1] draws) -> np.ndarray:
                 order[i] = order[place]
                 order[place] = i
     return np.asarray(draws).view(np.int64)
+
+
+def deal(double[:, ::1] table, int rows, int start, int64_t first, int64_t batch, int64_t n):
+    """Writes batches of the rows from `first` on, as many as the table is long, into two columns: the rows of each, and
+    its first row. The last of n rows may leave fewer for the last batch."""
+    cdef int64_t i
+    for i in range(table.shape[0]):
+        table[i, rows] = min(batch, n - first)
+        table[i, start] = first
+        first += batch

@@ -186,12 +186,16 @@ cdef inline int poll(Plan *plan, double *work, double more) noexcept nogil:
     return KERNEL_INTERRUPTED if signal_pending() else KERNEL_OK
 
 
-cdef inline void begin_step(Plan *plan, const double *row) noexcept nogil:
-    """Takes over a row of the run table."""
+cdef inline void bind_step(Plan *plan, const double *row) noexcept nogil:
+    """Binds a step's extents, with which its row of the run table begins, where they differ from the last step's."""
     if not same_extents(plan, row):
         bind_extents(plan, row)
         prepare_instructions(plan)
     plan.worked += plan.work
+
+
+cdef inline void begin_step(Plan *plan, const double *row) noexcept nogil:
+    """Takes over a row of the run table."""
     plan.coming.rows = 0
     memcpy(plan.row, row, plan.n_slots * sizeof(double))
 
@@ -202,31 +206,11 @@ cdef inline void end_step(const Plan *plan, double *row, int64_t *done) noexcept
     done[0] += 1
 
 
-cdef int run_alone(Plan *plan, double *table, int64_t n_steps, int64_t *done) noexcept nogil:
-    """All steps on the calling thread."""
-    cdef int64_t step
-    cdef int status
-    cdef double work = 0.0
-    prepare_instructions(plan)
-    for step in range(n_steps):
-        begin_step(plan, table + step * plan.n_slots)
-        if plan.short_steps:
-            status = poll(plan, &work, plan.work)
-            if status != KERNEL_OK:
-                return status
-        status = run_step(plan, &work)
-        if status != KERNEL_OK:
-            return status
-        end_step(plan, table + step * plan.n_slots, done)
-    return KERNEL_OK
-
-
-cdef inline int run_step(Plan *plan, double *work) noexcept nogil:
-    """All instructions, in one go or one after the other."""
+cdef inline int run_step(Plan *plan, double *row, int64_t *done, double *work) noexcept nogil:
+    """All instructions of a step, one after the other."""
     cdef int i, status
     cdef Instruction *instruction
-    if plan.whole.kernel != NULL:
-        return plan.whole.kernel(&plan.whole, 0, 1)
+    begin_step(plan, row)
     for i in range(plan.n):
         instruction = &plan.instructions[i]
         if not plan.short_steps and i <= plan.commit:
@@ -236,6 +220,40 @@ cdef inline int run_step(Plan *plan, double *work) noexcept nogil:
         status = instruction.kernel(instruction, 0, 1)
         if status != KERNEL_OK:
             return status
+    end_step(plan, row, done)
+    return KERNEL_OK
+
+
+cdef inline int run_whole(Plan *plan, double *row, int64_t *done) noexcept nogil:
+    """The same in one go, in the row itself."""
+    cdef int status
+    plan.whole.run = row
+    status = plan.whole.kernel(&plan.whole, 0, 1)
+    if status == KERNEL_OK:
+        done[0] += 1
+    return status
+
+
+cdef int run_alone(Plan *plan, double *table, int64_t n_steps, int64_t *done) noexcept nogil:
+    """All steps on the calling thread."""
+    cdef int64_t step
+    cdef int status
+    cdef double work = 0.0
+    cdef double *row = table
+    prepare_instructions(plan)
+    for step in range(n_steps):
+        bind_step(plan, row)
+        if plan.short_steps:
+            status = poll(plan, &work, plan.work)
+            if status != KERNEL_OK:
+                return status
+        if plan.whole.kernel != NULL:
+            status = run_whole(plan, row, done)
+        else:
+            status = run_step(plan, row, done, &work)
+        if status != KERNEL_OK:
+            return status
+        row += plan.n_slots
     return KERNEL_OK
 
 
@@ -247,6 +265,7 @@ cdef int run_with_crew(Plan *plan, Crew *crew, double *table, int64_t n_steps, i
     cdef Shared shared = Shared(plan.instructions, plan.team, KERNEL_OK)
     prepare_instructions(plan)
     for step in range(n_steps):
+        bind_step(plan, table + step * plan.n_slots)
         begin_step(plan, table + step * plan.n_slots)
         last = 0
         while last < plan.n:
@@ -283,6 +302,7 @@ cdef int run_timed(Plan *plan, double *table, int64_t n_steps, int64_t *done, do
         choose_teams(plan)
     prepare_instructions(plan)
     for step in range(n_steps):
+        bind_step(plan, table + step * plan.n_slots)
         begin_step(plan, table + step * plan.n_slots)
         for i in range(plan.n):
             instruction = &plan.instructions[i]

@@ -123,6 +123,7 @@ VINLINE int vany(vi mask) {
 #endif
 }
 VINLINE vf vabs(vf x) { return (vf)((vi)x & ~(vi)vsplat((real)-0.0)); }
+VINLINE vf vminus_abs(vf x) { return (vf)((vi)x | (vi)vsplat((real)-0.0)); } /* -|x| */
 /* 0 for denormal numbers. */
 VINLINE vf vnormal(vf x) { return vselect(vless(vabs(x), vsplat(REAL_MIN)), vsplat(0), x); }
 VINLINE vf vcopysign(vf x, vf sign) { return (vf)((vi)vabs(x) | ((vi)sign & (vi)vsplat((real)-0.0))); }

@@ -47,6 +47,7 @@ cdef extern from "vector.h":
     vf vload_low_part(const real *p, int64_t n) noexcept nogil
     vf vsqrt(vf x) noexcept nogil
     vf vabs(vf x) noexcept nogil
+    vf vminus_abs(vf x) noexcept nogil
     vf vnormal(vf x) noexcept nogil
     vf vcopysign(vf x, vf sign) noexcept nogil
     vf vmax(vf a, vf b) noexcept nogil

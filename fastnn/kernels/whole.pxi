@@ -23,7 +23,7 @@ cdef struct WholeStep:
     int depth
     WholeLayer layer[MOST_LAYERS]
     const NarrowRows *x
-    const NarrowRows *target
+    const NarrowRows *target            # its rows with the same numbers
     int64_t start                       # slot of both rows' place
     const Instruction *update           # all have the same learning rate
     const PointwiseLoss *loss
@@ -88,15 +88,19 @@ cdef int whole_step(const Instruction *instruction, int thread, int n_threads) n
     cdef const PointwiseLoss *loss = step.loss
     cdef const WholeLayer *layer
     cdef int64_t start = <int64_t> instruction.run[step.start]
+    cdef int64_t row = listed_row(step.x, start), next_row = listed_row(step.x, start + 1)
     cdef vf x[MOST_LAYERS + 1]          # what goes into each layer, and the prediction
     cdef vf sum[MOST_LAYERS]            # before each activation
     cdef real turned[MOST_LAYERS][MOST_TURNED]
-    cdef vf factor, target, value, slope, below
+    cdef vf factor, value, slope, below
     cdef vf passed[1]
     cdef real *columns = NULL
     cdef int i
-    if not take_row(step.x, start, &x[0]) or not take_row(step.target, start, &target):
+    if row < 0:
         return KERNEL_BAD_INDEX
+    x[0] = narrow_row(step.x, row)
+    ask_for_row(step.x, next_row)
+    ask_for_row(step.target, next_row)
     for i in range(step.depth):
         layer = &step.layer[i]
         # A usual width is a constant for the compiler, which then chooses how rows are loaded and stored.
@@ -110,11 +114,11 @@ cdef int whole_step(const Instruction *instruction, int thread, int n_threads) n
             sum[i] = sums_of(layer, &x[i], columns, layer.outputs)
         x[i + 1] = function(layer.code, sum[i], vsplat(layer.parameter))
         columns = turned[i + 1]
-    value = loss_of(loss.kind, x[step.depth], target, vsplat(loss.parameter), &slope)
+    value = loss_of(loss.kind, x[step.depth], narrow_row(step.target, row), vsplat(loss.parameter), &slope)
     (<double *> instruction.run)[step.slot] = sum_of_lanes(value, loss.m) / loss.divisor + 0
     slope = slope * vsplat(loss.scale)
     below = slope
-    factor = vsplat(update_factor(step.update))
+    factor = vsplat(<real> (-(instruction.run[step.update.integer[0]] * step.update.number[0])))
     for i in range(step.depth - 1, -1, -1):
         layer = &step.layer[i]
         slope = slope_times(layer.code, slope, sum[i] if layer.at_sum else x[i + 1], vsplat(layer.parameter))
@@ -173,6 +177,11 @@ cdef inline bint takes_layer(const Instruction *product, WholeStep *step, Trail 
     step.depth += 1
     trail.x[step.depth] = product.operand[0].data
     return step.depth == 1 or layer.inputs * layer.outputs <= MOST_TURNED
+
+
+cdef inline bint lists_same(const NarrowRows *a, const NarrowRows *b) noexcept nogil:
+    return (a.index == b.index and a.index_stride == b.index_stride and a.listed == b.listed
+            and a.source_rows == b.source_rows)
 
 
 cdef inline bint takes_loss(const Instruction *loss, const Instruction *mean, const Instruction *note, WholeStep *step,
@@ -253,7 +262,7 @@ cdef Kernel prepare_whole(Instruction *whole, const Instruction *all, const Kern
             or general[i + 3] != <Kernel> record):
         return NULL
     step.target, trail.target = <const NarrowRows *> all[i].form, all[i].operand[0].data
-    if not takes_loss(&all[i + 1], &all[i + 2], &all[i + 3], step, &trail):
+    if not lists_same(step.x, step.target) or not takes_loss(&all[i + 1], &all[i + 2], &all[i + 3], step, &trail):
         return NULL
     i += 4
     if step.layer[step.depth - 1].code != F_IDENTITY:
