@@ -81,22 +81,21 @@ class ArrayEpochs:
         if self.shuffle:
             arrays["input:index"] = order = epoch_order(self.stepper.network.seed, epoch, samples.n)
         advance = self._single(arrays) if self.per_update == 1 else self._accumulating(arrays)
-        updates, table_begin, table_end = self.updates, 0, TABLE_UPDATES
-        done, going, total = 0, True, 0.0
+        updates, done, going, total = self.updates, 0, True, 0.0
         size = max(1, self.stepper.slice_batches.get(self._runner, 1) // self.per_update)  # as in the last epoch
         while done < updates and going:
-            stop = done + 1 if each_step else min(updates, done + size, table_end)
-            began = time.perf_counter()
-            losses = self._losses[done - table_begin : stop - table_begin]
-            losses[:] = advance(done, stop)
-            seconds = time.perf_counter() - began
-            size = max(1, min(2 * size + 16, int((stop - done) * SLICE_SECONDS / max(seconds, 1e-9))))
-            self.stepper.slice_batches[self._runner] = size * self.per_update
-            going = watch(stop - done, float(losses[-1]))
-            done = stop
-            if done == table_end or done == updates or not going:
-                total += self._loss_of_rows(table_begin, done)
-                table_begin, table_end = table_end, table_end + TABLE_UPDATES
+            begin, end = done, min(done + TABLE_UPDATES, updates)
+            while done < end and going:
+                stop = done + 1 if each_step else min(done + size, end)
+                losses = self._losses[done - begin : stop - begin]
+                began = time.perf_counter()
+                losses[:] = advance(done, stop)
+                seconds = time.perf_counter() - began
+                size = max(1, min(2 * size + 16, int((stop - done) * SLICE_SECONDS / max(seconds, 1e-9))))
+                self.stepper.slice_batches[self._runner] = size * self.per_update
+                going = watch(stop - done, float(losses[-1]))
+                done = stop
+            total += self._loss_of_rows(begin, done)
         seen = min(done * self._batch * self.per_update, samples.n)
         numbers = {"loss": total / seen}
         if not self.measured:

@@ -189,7 +189,7 @@ cdef class Executor:
     run_block
         The number of the block that stands for the run row.
     prepare_whole
-        Address of what may know a way to run all of them in one go.
+        Address of what may know a way to run all of them in one go; 0: there is none.
     """
 
     cdef Plan plan
@@ -203,7 +203,7 @@ cdef class Executor:
         memset(&self.plan, 0, sizeof(Plan))
 
     def __init__(self, list instructions, list blocks, tuple maxima, int n_slots, int commit, int run_block,
-                 size_t prepare_whole):
+                 size_t prepare_whole=0):
         cdef int i, j, axis, n = len(instructions)
         cdef Instruction *instruction
         cdef Operand *operand
@@ -309,6 +309,11 @@ cdef class Executor:
     def teams(self) -> list:
         """Threads of each instruction in the last run."""
         return [self.plan.team[i] for i in range(self.plan.n)]
+
+    @property
+    def in_one_go(self) -> bool:
+        """Whether the instructions were run together in the last run, not one after the other."""
+        return self.plan.whole.kernel != NULL
 
     @property
     def pace(self) -> tuple:

@@ -42,33 +42,34 @@ cdef inline vf horner_halved(vf x, const real *table, int terms) noexcept nogil:
     return vfma(odd, x, even)
 
 
-cdef inline vf reduced_expm1(vf x, vf *n) noexcept nogil:
-    """exp(r) - 1, where x = n log 2 + r with a whole number n and |r| <= log(2) / 2."""
-    cdef vf whole = vfma(x, vsplat(LOG2_E), vsplat(ROUNDER)) - vsplat(ROUNDER)
-    cdef vf r = vfma(whole, vsplat(-LN2_LOW), vfma(whole, vsplat(-LN2_HIGH), x))
-    n[0] = whole
+cdef inline vf reduced_expm1(vf x, vf *shifted) noexcept nogil:
+    """exp(r) - 1, where x = n log 2 + r with a whole number n, shifted = n + ROUNDER, and |r| <= log(2) / 2."""
+    cdef vf n, r
+    shifted[0] = vfma(x, vsplat(LOG2_E), vsplat(ROUNDER))
+    n = shifted[0] - vsplat(ROUNDER)
+    r = vfma(n, vsplat(-LN2_LOW), vfma(n, vsplat(-LN2_HIGH), x))
     return vfma(r * r, horner(r, EXP_TABLE, EXP_TERMS), r)
 
 
 cdef inline vf vexp(vf x) noexcept nogil:
     """exp(x), within 2 units; 0 and infinity beyond the ends of the range, denormals before that."""
-    cdef vf n
-    cdef vf y = reduced_expm1(vmin(vsplat(EXP_HIGHEST), vmax(vsplat(EXP_LOWEST), x)), &n) + vsplat(1)
-    return vscale(y, n)
+    cdef vf shifted
+    cdef vf y = reduced_expm1(vmin(vsplat(EXP_HIGHEST), vmax(vsplat(EXP_LOWEST), x)), &shifted) + vsplat(1)
+    return vscale(y, shifted - vsplat(ROUNDER))
 
 
 cdef inline vf vexp_negative(vf x) noexcept nogil:
     """The same, bit for bit, for x <= 0, which takes less."""
-    cdef vf n
-    cdef vf y = reduced_expm1(vmax(vsplat(EXP_LOWEST), x), &n) + vsplat(1)
-    return vscale_down(y, n)
+    cdef vf shifted
+    cdef vf y = reduced_expm1(vmax(vsplat(EXP_LOWEST), x), &shifted) + vsplat(1)
+    return vscale_down(y, shifted - vsplat(ROUNDER))
 
 
 cdef inline vf vexpm1_negative(vf x) noexcept nogil:
     """exp(x) - 1 for x <= 0, within 2 units."""
-    cdef vf n
-    cdef vf y = reduced_expm1(vmax(vsplat(-40), x), &n)  # at -40 the result has long been -1
-    cdef vf power = vpower_of_two(n + vsplat(ROUNDER))
+    cdef vf shifted
+    cdef vf y = reduced_expm1(vmax(vsplat(-40), x), &shifted)  # at -40 the result has long been -1
+    cdef vf power = vpower_of_two(shifted)
     return vfma(power, y, power - vsplat(1))
 
 
@@ -81,7 +82,7 @@ cdef inline vf vtanh(vf x) noexcept nogil:
 cdef inline vf vsigmoid(vf x) noexcept nogil:
     """1 / (1 + exp(-x)), within 4 units down to the denormals: exp is only taken of numbers below 0."""
     cdef vf e = vexp_negative(vminus_abs(x))
-    return vselect(vless(x, vsplat(0)), e, vsplat(1)) / (vsplat(1) + e)
+    return vselect_signed(x, e, vsplat(1)) / (vsplat(1) + e)  # of -0, e is 1
 
 
 cdef inline vf log_sum(vf k, vf f) noexcept nogil:

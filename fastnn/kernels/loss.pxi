@@ -36,7 +36,7 @@ cdef inline vf loss_of(int kind, vf p, vf t, vf a, vf *slope) noexcept nogil:
     if kind == BINARY_CROSS_ENTROPY:
         t = vfma(t, one - a, half * a)
         e = vexp_negative(vminus_abs(p))
-        slope[0] = vselect(vless(p, zero), e, one) / (one + e) - t
+        slope[0] = vselect_signed(p, e, one) / (one + e) - t
         return vfma(-p, t, vmax(zero, p)) + log_sum(zero, e)
     e = function(F_STEP, p, a)  # a perceptron's output
     slope[0] = e - t

@@ -108,6 +108,16 @@ VINLINE vf vselect(vi mask, vf a, vf b) { return V(blendv)(b, a, (vf)mask); }
 #else
 VINLINE vf vselect(vi mask, vf a, vf b) { return (vf)((mask & (vi)a) | (~mask & (vi)b)); }
 #endif
+/* a where x has a sign, -0 included, b elsewhere: the sign is the mask. */
+#if LEVEL == 4 && REAL_IS_DOUBLE
+VINLINE vf vselect_signed(vf x, vf a, vf b) { return _mm512_mask_blend_pd(_mm512_movepi64_mask((__m512i)x), b, a); }
+#elif LEVEL == 4
+VINLINE vf vselect_signed(vf x, vf a, vf b) { return _mm512_mask_blend_ps(_mm512_movepi32_mask((__m512i)x), b, a); }
+#elif LEVEL >= 2
+VINLINE vf vselect_signed(vf x, vf a, vf b) { return V(blendv)(b, a, x); }
+#else
+VINLINE vf vselect_signed(vf x, vf a, vf b) { return vselect((vi)x < (vi){0}, a, b); }
+#endif
 /* Whether any lane of a mask is set. */
 VINLINE int vany(vi mask) {
 #if LEVEL == 4
@@ -126,7 +136,13 @@ VINLINE vf vabs(vf x) { return (vf)((vi)x & ~(vi)vsplat((real)-0.0)); }
 VINLINE vf vminus_abs(vf x) { return (vf)((vi)x | (vi)vsplat((real)-0.0)); } /* -|x| */
 /* 0 for denormal numbers. */
 VINLINE vf vnormal(vf x) { return vselect(vless(vabs(x), vsplat(REAL_MIN)), vsplat(0), x); }
+#if LEVEL == 4 /* of the first vector's bits, those set take the second's, the others the third's */
+VINLINE vf vcopysign(vf x, vf sign) {
+    return (vf)_mm512_ternarylogic_epi32((__m512i)vsplat((real)-0.0), (__m512i)sign, (__m512i)x, 0xCA);
+}
+#else
 VINLINE vf vcopysign(vf x, vf sign) { return (vf)((vi)vabs(x) | ((vi)sign & (vi)vsplat((real)-0.0))); }
+#endif
 /* a > b ? a : b, so the second where either is NaN: write vmax(constant, x) to let NaN through. */
 #if LEVEL >= 2
 VINLINE vf vmax(vf a, vf b) { return V(max)(a, b); }
@@ -142,6 +158,32 @@ VINLINE vf vsqrt(vf x) {
 }
 #endif
 
+#if LEVEL >= 3
+/* The first n numbers of 32 bytes, but not all, in stores of 16, 8 and 4 bytes. */
+#if REAL_IS_DOUBLE
+VINLINE void store_pieces(double *p, __m256d x, int64_t n) {
+    __m128d part = _mm256_castpd256_pd128(x);
+    if (n & 2) {
+        _mm_storeu_pd(p, part);
+        part = _mm256_extractf128_pd(x, 1);
+    }
+    if (n & 1) _mm_store_sd(p + (n & 2), part);
+}
+#else
+VINLINE void store_pieces(float *p, __m256 x, int64_t n) {
+    __m128 part = _mm256_castps256_ps128(x);
+    if (n & 4) {
+        _mm_storeu_ps(p, part);
+        part = _mm256_extractf128_ps(x, 1);
+    }
+    if (n & 2) {
+        _mm_storel_pi((__m64 *)(p + (n & 4)), part);
+        part = _mm_movehl_ps(part, part);
+    }
+    if (n & 1) _mm_store_ss(p + (n & 6), part);
+}
+#endif
+#endif
 #if LEVEL == 4
 VINLINE vf vfma(vf a, vf b, vf c) { return V(fmadd)(a, b, c); }
 VINLINE vf vload_part(const real *p, int64_t n) { return V(maskz_loadu)((VMASK)((1u << n) - 1), p); }
@@ -160,29 +202,10 @@ VINLINE vf vload_part(const real *p, int64_t n) {
 }
 /* In pieces: the masked store of this level takes many cycles on some processors. */
 VINLINE void vstore_part(real *p, vf x, int64_t n) {
-    if (n >= VL) {
+    if (n >= VL)
         vstore(p, x);
-        return;
-    }
-#if REAL_IS_DOUBLE
-    __m128d part = _mm256_castpd256_pd128(x);
-    if (n & 2) {
-        _mm_storeu_pd(p, part);
-        part = _mm256_extractf128_pd(x, 1);
-    }
-    if (n & 1) _mm_store_sd(p + (n & 2), part);
-#else
-    __m128 part = _mm256_castps256_ps128(x);
-    if (n & 4) {
-        _mm_storeu_ps(p, part);
-        part = _mm256_extractf128_ps(x, 1);
-    }
-    if (n & 2) {
-        _mm_storel_pi((__m64 *)(p + (n & 4)), part);
-        part = _mm_movehl_ps(part, part);
-    }
-    if (n & 1) _mm_store_ss(p + (n & 6), part);
-#endif
+    else
+        store_pieces(p, x, n);
 }
 #else
 VINLINE vf vfma(vf a, vf b, vf c) {
@@ -250,17 +273,20 @@ VINLINE vf vload_low_part(const real *p, int64_t n) {
 #define vload_low_part vload_part
 #endif
 
-/* n elements, in loads and stores of just their size where there are such. A masked one counts as a whole vector when the
- * processor looks for earlier stores that a load has to wait for: a short row would wait for the row before it.    */
+/* n elements, in loads of just their size where there are such, and in stores of none but their sizes. A masked one
+ * counts as a whole vector when the processor looks for earlier stores that a load has to wait for: a short row would
+ * wait for the row before it.                                                                                       */
 #if LEVEL == 4
 #if REAL_IS_DOUBLE
 #define QUARTER(x) _mm512_castpd512_pd128(x)
 #define FROM_QUARTER(x) _mm512_zextpd128_pd512(x)
 #define FROM_HALF(x) _mm512_zextpd256_pd512(x)
+#define UPPER_HALF(x) _mm512_extractf64x4_pd(x, 1)
 #else
 #define QUARTER(x) _mm512_castps512_ps128(x)
 #define FROM_QUARTER(x) _mm512_zextps128_ps512(x)
 #define FROM_HALF(x) _mm512_zextps256_ps512(x)
+#define UPPER_HALF(x) _mm512_extractf32x8_ps(x, 1)
 #endif
 #define V_QUARTER(name) INTRINSIC(_mm_, name, V_TYPE)
 VINLINE vf vload_exactly(const real *p, int64_t n) {
@@ -278,7 +304,13 @@ VINLINE void vstore_exactly(real *p, vf x, int64_t n) {
     case 16: V_QUARTER(storeu)(p, QUARTER(x)); break;
     case 32: V_LOW(storeu)(p, LOW(x)); break;
     case 64: vstore(p, x); break;
-    default: vstore_part(p, x, n);
+    default:
+        if (n > LOW_VL) {
+            V_LOW(storeu)(p, LOW(x));
+            store_pieces(p + LOW_VL, UPPER_HALF(x), n - LOW_VL);
+        } else {
+            store_pieces(p, LOW(x), n);
+        }
     }
 }
 #else

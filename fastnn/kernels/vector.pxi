@@ -57,6 +57,7 @@ cdef extern from "vector.h":
     vi vless_equal(vf a, vf b) noexcept nogil
     vi vequal(vf a, vf b) noexcept nogil
     vf vselect(vi mask, vf a, vf b) noexcept nogil
+    vf vselect_signed(vf x, vf a, vf b) noexcept nogil
     vi vbits(vf x) noexcept nogil
     vi vshift_right(vi x, int n) noexcept nogil
     vf vfrombits(vi x) noexcept nogil

@@ -7,7 +7,6 @@
 
 cdef enum:
     MOST_LAYERS = 4
-    MOST_TURNED = 64       # numbers of a weight that are turned in each step
 
 
 cdef struct WholeLayer:
@@ -42,8 +41,7 @@ cdef inline vf times_rows(const real *x, const real *rows, int64_t n, int64_t la
     return sum
 
 
-cdef inline vf sums_of(const WholeLayer *layer, vf *x, real *turned, int64_t outputs) noexcept nogil:
-    """What goes into a layer's activation; unless NULL, `turned` gets the weight's columns as rows, for the way back."""
+cdef inline vf sums_in(const WholeLayer *layer, vf *x, real *turned, int64_t outputs) noexcept nogil:
     cdef vf sum = vsplat(0)
     cdef int64_t i, j
     if layer.bias != NULL:
@@ -56,12 +54,28 @@ cdef inline vf sums_of(const WholeLayer *layer, vf *x, real *turned, int64_t out
     return sum
 
 
+cdef inline vf sums_of(const WholeLayer *layer, vf *x, real *turned) noexcept nogil:
+    """What goes into a layer's activation; unless NULL, `turned` gets the weight's columns as rows, for the way back.
+
+    A usual width is a constant for the compiler, by which it chooses how rows are loaded and stored.
+    """
+    if layer.outputs == LANE:
+        return sums_in(layer, x, turned, LANE)
+    if layer.outputs == LANE // 2:
+        return sums_in(layer, x, turned, LANE // 2)
+    if layer.outputs == 2 * LANE:
+        return sums_in(layer, x, turned, 2 * LANE)
+    if layer.outputs == VL:
+        return sums_in(layer, x, turned, VL)
+    return sums_in(layer, x, turned, layer.outputs)
+
+
 cdef inline void update_row(real *row, vf factor, real x, vf slope, int64_t lanes) noexcept nogil:
     """row += factor (x slope)."""
     vstore_exactly(row, vfma(factor, vfma(vsplat(x), slope, vsplat(0)), vload_exactly(row, lanes)), lanes)
 
 
-cdef inline void update_layer(const WholeLayer *layer, vf factor, vf *x, vf slope, int64_t outputs) noexcept nogil:
+cdef inline void update_in(const WholeLayer *layer, vf factor, vf *x, vf slope, int64_t outputs) noexcept nogil:
     cdef real *row = layer.weight
     cdef int64_t i
     for i in range(layer.inputs):
@@ -69,6 +83,20 @@ cdef inline void update_layer(const WholeLayer *layer, vf factor, vf *x, vf slop
         row += outputs
     if layer.bias != NULL:
         update_row(layer.bias, factor, 1, slope, outputs)
+
+
+cdef inline void update_layer(const WholeLayer *layer, vf factor, vf *x, vf slope) noexcept nogil:
+    """Weight and bias change by `factor` times their gradients, x slope and slope."""
+    if layer.outputs == LANE:
+        update_in(layer, factor, x, slope, LANE)
+    elif layer.outputs == LANE // 2:
+        update_in(layer, factor, x, slope, LANE // 2)
+    elif layer.outputs == 2 * LANE:
+        update_in(layer, factor, x, slope, 2 * LANE)
+    elif layer.outputs == VL:
+        update_in(layer, factor, x, slope, VL)
+    else:
+        update_in(layer, factor, x, slope, layer.outputs)
 
 
 cdef inline real sum_of_lanes(vf x, int64_t n) noexcept nogil:
@@ -91,7 +119,7 @@ cdef int whole_step(const Instruction *instruction, int thread, int n_threads) n
     cdef int64_t row = listed_row(step.x, start), next_row = listed_row(step.x, start + 1)
     cdef vf x[MOST_LAYERS + 1]          # what goes into each layer, and the prediction
     cdef vf sum[MOST_LAYERS]            # before each activation
-    cdef real turned[MOST_LAYERS][MOST_TURNED]
+    cdef real turned[MOST_LAYERS][VL * VL]
     cdef vf factor, value, slope, below
     cdef vf passed[1]
     cdef real *columns = NULL
@@ -103,15 +131,7 @@ cdef int whole_step(const Instruction *instruction, int thread, int n_threads) n
     ask_for_row(step.target, next_row)
     for i in range(step.depth):
         layer = &step.layer[i]
-        # A usual width is a constant for the compiler, which then chooses how rows are loaded and stored.
-        if layer.outputs == LANE:
-            sum[i] = sums_of(layer, &x[i], columns, LANE)
-        elif layer.outputs == LANE // 2:
-            sum[i] = sums_of(layer, &x[i], columns, LANE // 2)
-        elif layer.outputs == 2 * LANE:
-            sum[i] = sums_of(layer, &x[i], columns, 2 * LANE)
-        else:
-            sum[i] = sums_of(layer, &x[i], columns, layer.outputs)
+        sum[i] = sums_of(layer, &x[i], columns)
         x[i + 1] = function(layer.code, sum[i], vsplat(layer.parameter))
         columns = turned[i + 1]
     value = loss_of(loss.kind, x[step.depth], narrow_row(step.target, row), vsplat(loss.parameter), &slope)
@@ -125,14 +145,7 @@ cdef int whole_step(const Instruction *instruction, int thread, int n_threads) n
         if i > 0:
             passed[0] = slope
             below = times_rows(<const real *> passed, turned[i], layer.outputs, layer.inputs, vsplat(0))
-        if layer.outputs == LANE:
-            update_layer(layer, factor, &x[i], slope, LANE)
-        elif layer.outputs == LANE // 2:
-            update_layer(layer, factor, &x[i], slope, LANE // 2)
-        elif layer.outputs == 2 * LANE:
-            update_layer(layer, factor, &x[i], slope, 2 * LANE)
-        else:
-            update_layer(layer, factor, &x[i], slope, layer.outputs)
+        update_layer(layer, factor, &x[i], slope)
         slope = below
     return KERNEL_OK
 
@@ -176,7 +189,7 @@ cdef inline bint takes_layer(const Instruction *product, WholeStep *step, Trail 
     trail.sum[step.depth], trail.slope[step.depth] = data_of(product, 1), NULL
     step.depth += 1
     trail.x[step.depth] = product.operand[0].data
-    return step.depth == 1 or layer.inputs * layer.outputs <= MOST_TURNED
+    return True
 
 
 cdef inline bint lists_same(const NarrowRows *a, const NarrowRows *b) noexcept nogil:
@@ -237,8 +250,8 @@ cdef inline bint takes_update(const Instruction *update, Kernel kernel, WholeSte
                     and update.integer[1] == 1)
         if kernel == <Kernel> product_update and data_of(update, 3) == trail.slope[i]:
             trail.weight_is_updated[i] = True
-            return (has_rate(update, step) and data_of(update, 2) == trail.x[i] and data_of(update, 0) == <const char *> layer.weight
-                    and update.integer[1] and not update.integer[2])
+            return (has_rate(update, step) and data_of(update, 0) == <const char *> layer.weight
+                    and data_of(update, 2) == trail.x[i] and update.integer[1] and not update.integer[2])
         if kernel == <Kernel> product and data_of(update, 2) == trail.slope[i]:
             return goes_back(update, i, step, trail)
     return False
