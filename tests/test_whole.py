@@ -15,6 +15,8 @@ from fastnn.backends import StepError
 from fastnn.step import Kind, trace_step
 from fastnn.stepper import Stepper
 
+pytestmark = pytest.mark.kernel
+
 ROWS = 40
 ACTIVATIONS = ["linear", "relu", "leaky_relu", "elu", "sigmoid", "tanh", "softplus", "silu", "gelu"]
 LOSSES = [  # the last takes logits
