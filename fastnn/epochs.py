@@ -24,7 +24,7 @@ from fastnn.step import Kind
 from fastnn.stepper import Batches, Stepper
 
 SLICE_SECONDS = 0.1  # how long compiled code runs before Python has a look
-TABLE_UPDATES = 4096  # rows of a run table at most: it stays in the cache, and its memory is used again
+TABLE_UPDATES = 4096  # rows of a run table at most: it stays in the cache. Losses are added up by so many
 
 Watch = Callable[[int, float], bool]  # told of steps made and the last loss; says whether to go on
 
@@ -57,7 +57,7 @@ class ArrayEpochs:
         kind = Kind(batch, shuffle, bool(measured), "update" if per_update == 1 else "accumulate")
         self._runner = stepper.runner(samples, kind)
         together = min(self.updates, TABLE_UPDATES)
-        self._table = np.empty((together, len(self._runner.program.slots)))
+        self._table = np.zeros((together, len(self._runner.program.slots)))
         self._losses = np.empty(together)
         self._arrays = stepper.network.block.backend.bring(samples.bound())
 

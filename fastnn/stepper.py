@@ -122,7 +122,7 @@ class Stepper:
         return _run_table(runner, len(rows), {"rows": rows, "start": starts, **self._columns(len(rows))})
 
     def fill_table(self, runner: Any, table: NDArray[np.float64], first: int, batch: int, n: int) -> None:
-        """The same in memory that had one before, for the next batches of n samples, from row `first` on."""
+        """The same in memory that is 0 or had one before, for the next batches of n samples, from row `first` on."""
         slots = runner.program.slots
         deal(table, slots.index("rows"), slots.index("start"), first, batch, n)
         for name, column in self._columns(len(table)).items():

@@ -37,6 +37,12 @@ def make_trainer(width: int, backend: str = "native") -> fnn.Trainer:
     return fnn.Trainer(net, "cross_entropy", fnn.Adam(1e-3))
 
 
+def make_small_trainer(width: int) -> fnn.Trainer:
+    """Whose steps on one row are run in one go."""
+    net = fnn.Sequential([fnn.Dense(4, "sigmoid"), fnn.Dense(1)], input_shape=width, seed=4, backend="native")
+    return fnn.Trainer(net, "mse", fnn.SGD(1e-3))
+
+
 def make_data(width: int, rows: int) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(width)
     return rng.standard_normal((rows, width)).astype(np.float32), rng.integers(0, 3, rows)
@@ -94,10 +100,15 @@ def forever(call: Callable[[], object], running: threading.Event) -> None:
         call()
 
 
-@pytest.mark.parametrize("width, rows, batch", [(6, 50, 4), (200, 400, 64)], ids=["small", "wide"])
-def test_in_mid_epoch(width: int, rows: int, batch: int, threads: int) -> None:
-    x, y = make_data(width, rows)
-    trainer = make_trainer(width)
+@pytest.mark.parametrize(
+    "make, width, rows, batch",
+    [(make_trainer, 6, 50, 4), (make_trainer, 200, 400, 64), (make_small_trainer, 3, 5000, 1)],
+    ids=["small", "wide", "in one go"],
+)
+def test_in_mid_epoch(make: Callable[[int], fnn.Trainer], width: int, rows: int, batch: int, threads: int) -> None:
+    x, labels = make_data(width, rows)
+    y = labels.astype(np.float32) if make is make_small_trainer else labels
+    trainer = make(width)
     trainer.fit(x, y, epochs=2, batch_size=batch)
     begun = trainer.steps
     with signal_when(lambda: trainer.steps > begun, after=0.02) as moment, pytest.raises(KeyboardInterrupt):
@@ -107,7 +118,7 @@ def test_in_mid_epoch(width: int, rows: int, batch: int, threads: int) -> None:
     assert all(len(values) == trainer.epoch for values in trainer.history.values())
     assert trainer.steps > begun
 
-    again = make_trainer(width)
+    again = make(width)
     again.fit(x, y, epochs=FOREVER, batch_size=batch, callbacks=[StopAfter(trainer.steps)])
     assert bits(again) == bits(trainer), f"{trainer.steps} steps were counted, another number was made"
     again.epoch = trainer.epoch

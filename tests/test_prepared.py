@@ -168,7 +168,7 @@ def test_padding_is_stored(dtype: str) -> None:
 def test_updates_by_sums(dtype: str, rows: int) -> None:
     rng = np.random.default_rng(4)
     tiles = kernels.tiles(dtype)
-    for n in (1, 2, tiles["VL"] - 1, tiles["VL"], tiles["VL"] + 1, 8 * tiles["VL"] + 1):
+    for n in (*range(1, tiles["VL"] + 2), 8 * tiles["VL"] + 1):
         assert_update_by_sums(rng, dtype, rows, n)
 
 
@@ -232,7 +232,7 @@ def test_elementwise_functions(dtype: str) -> None:
 
 
 @each_dtype
-@pytest.mark.parametrize("size", [1, 3, 16, 17])
+@pytest.mark.parametrize("size", range(1, 18))
 def test_gathers(dtype: str, size: int) -> None:
     rng = np.random.default_rng(8)
     source = rng.normal(size=(10, size)).astype(dtype)

@@ -216,7 +216,7 @@ cdef class Executor:
         plan.commit = commit
         plan.n_slots = n_slots
         plan.n_extents = len(maxima)
-        plan.prepare_whole = <PrepareWhole> <void *> prepare_whole
+        plan.prepare_all = <PrepareWhole> <void *> prepare_whole
         plan.instructions = <Instruction *> calloc(max(n, 1), sizeof(Instruction))
         plan.general = <Kernel *> calloc(max(n, 1), sizeof(Kernel))
         plan.prepare = <Prepare *> calloc(max(n, 1), sizeof(Prepare))
@@ -312,7 +312,7 @@ cdef class Executor:
 
     @property
     def in_one_go(self) -> bool:
-        """Whether the instructions were run together in the last run, not one after the other."""
+        """Whether `run`, on one thread, takes a step like the last one in one go, not one instruction after another."""
         return self.plan.whole.kernel != NULL
 
     @property

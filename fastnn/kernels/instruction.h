@@ -44,9 +44,9 @@ typedef int (*Kernel)(const Instruction *, int thread, int n_threads);
  * a kernel that does the same work from there, on up to n_threads threads; NULL if there is no such short way.       */
 typedef Kernel (*Prepare)(Instruction *, int n_threads);
 
-/* The same for all n instructions of a Program together, on one thread: `all` have been prepared one by one, `general`
+/* The same for all n instructions of a Program together, on one thread: `each` has been prepared, `general`
  * are their kernels for any operands. NULL if they are better run one by one.                                        */
-typedef Kernel (*PrepareWhole)(Instruction *whole, const Instruction *all, const Kernel *general, int n);
+typedef Kernel (*PrepareWhole)(Instruction *together, const Instruction *each, const Kernel *general, int n);
 
 struct Instruction {
     Kernel kernel;

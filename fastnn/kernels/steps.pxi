@@ -31,7 +31,7 @@ cdef struct Plan:
     Kernel *general            # each instruction's kernel for any operands ...
     Prepare *prepare           # ... and what may know a shorter way for those bound now, or NULL
     int *prepared              # for how many threads that was asked; 0: operands have changed since
-    PrepareWhole prepare_whole  # what may know a way to run all of them in one go on one thread, or NULL ...
+    PrepareWhole prepare_all   # what may know a way to run all of them in one go on one thread, or NULL ...
     Instruction whole          # ... and that way; without a kernel, there is none
     int *team                  # threads of each instruction, at the extents bound now
     int *batch_end             # of a batch's first instruction: the one after its last ...
@@ -132,8 +132,8 @@ cdef void prepare_instructions(Plan *plan) noexcept nogil:
             are_new = True
     if are_new:
         plan.whole.kernel = NULL
-        if plan.largest_team == 1 and plan.prepare_whole != NULL:
-            plan.whole.kernel = plan.prepare_whole(&plan.whole, plan.instructions, plan.general, plan.n)
+        if plan.largest_team == 1 and plan.prepare_all != NULL:
+            plan.whole.kernel = plan.prepare_all(&plan.whole, plan.instructions, plan.general, plan.n)
 
 
 cdef Crew *hire_for(const Plan *plan, int64_t n_steps, bint in_any_case, bint *asleep) noexcept nogil:

@@ -273,9 +273,9 @@ VINLINE vf vload_low_part(const real *p, int64_t n) {
 #define vload_low_part vload_part
 #endif
 
-/* n elements, in loads of just their size where there are such, and in stores of none but their sizes. A masked one
- * counts as a whole vector when the processor looks for earlier stores that a load has to wait for: a short row would
- * wait for the row before it.                                                                                       */
+/* n elements, in loads of just their size where there are such, and in stores that together cover just them. A masked
+ * one counts as a whole vector when the processor looks for earlier stores that a load has to wait for: a short row
+ * would wait for the row before it.                                                                                 */
 #if LEVEL == 4
 #if REAL_IS_DOUBLE
 #define QUARTER(x) _mm512_castpd512_pd128(x)

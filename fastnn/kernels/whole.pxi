@@ -122,7 +122,6 @@ cdef int whole_step(const Instruction *instruction, int thread, int n_threads) n
     cdef real turned[MOST_LAYERS][VL * VL]
     cdef vf factor, value, slope, below
     cdef vf passed[1]
-    cdef real *columns = NULL
     cdef int i
     if row < 0:
         return KERNEL_BAD_INDEX
@@ -131,9 +130,8 @@ cdef int whole_step(const Instruction *instruction, int thread, int n_threads) n
     ask_for_row(step.target, next_row)
     for i in range(step.depth):
         layer = &step.layer[i]
-        sum[i] = sums_of(layer, &x[i], columns)
+        sum[i] = sums_of(layer, &x[i], turned[i] if i > 0 else NULL)
         x[i + 1] = function(layer.code, sum[i], vsplat(layer.parameter))
-        columns = turned[i + 1]
     value = loss_of(loss.kind, x[step.depth], narrow_row(step.target, row), vsplat(loss.parameter), &slope)
     (<double *> instruction.run)[step.slot] = sum_of_lanes(value, loss.m) / loss.divisor + 0
     slope = slope * vsplat(loss.scale)
@@ -151,13 +149,15 @@ cdef int whole_step(const Instruction *instruction, int thread, int n_threads) n
 
 
 # --------------------------------------------------------------------------------------------- finding such a step
+#
+# Each of these says whether an instruction is what it might be, and writes down what follows from that.
 
 
 cdef struct Trail:
-    # Where the rows lie that the instructions of such a step hand to each other; NULL: that was not found.
+    # Where the rows lie that the instructions of such a step hand to each other.
     const char *x[MOST_LAYERS + 1]
-    const char *sum[MOST_LAYERS]
-    const char *slope[MOST_LAYERS]      # by each layer's sums
+    const char *sum[MOST_LAYERS]        # NULL: nobody asks for them
+    const char *slope[MOST_LAYERS]      # by each layer's sums; NULL: that was not found so far
     const char *target
     bint weight_is_updated[MOST_LAYERS]
     bint bias_is_updated[MOST_LAYERS]
@@ -173,22 +173,22 @@ cdef inline const char *data_of(const Instruction *instruction, int i) noexcept 
     return instruction.operand[i].data if i < instruction.n_operands else NULL
 
 
-cdef inline bint takes_layer(const Instruction *product, WholeStep *step, Trail *trail) noexcept nogil:
-    """Whether a product is the next layer: of what the last one gave and a weight."""
+cdef inline bint is_layer(const Instruction *forward, WholeStep *step, Trail *trail) noexcept nogil:
+    """The next layer: a product of what the last one gave and a weight."""
     cdef WholeLayer *layer = &step.layer[step.depth]
-    cdef const Operand *weight = &product.operand[3]
-    if (step.depth == MOST_LAYERS or data_of(product, 2) != trail.x[step.depth] or not is_row(&product.operand[0])
-            or product.integer[0] or product.integer[1] or product.integer[2] or product.integer[3] == SLOPE):
+    cdef const Operand *weight = &forward.operand[3]
+    if (step.depth == MOST_LAYERS or data_of(forward, 2) != trail.x[step.depth] or not is_row(&forward.operand[0])
+            or forward.integer[0] or forward.integer[1] or forward.integer[2] or forward.integer[3] == SLOPE):
         return False
     layer.inputs, layer.outputs = weight.shape[0], weight.shape[1]
-    layer.weight, layer.bias = <real *> weight.data, <real *> data_of(product, 4)
-    trail.weight_is_updated[step.depth], trail.bias_is_updated[step.depth] = False, layer.bias == NULL
-    layer.code = <int> product.integer[4] if product.integer[3] == FORWARD else F_IDENTITY
-    layer.parameter = <real> product.number[0] if product.integer[3] == FORWARD else 0
+    layer.weight, layer.bias = <real *> weight.data, <real *> data_of(forward, 4)
+    layer.code = <int> forward.integer[4] if forward.integer[3] == FORWARD else F_IDENTITY
+    layer.parameter = <real> forward.number[0] if forward.integer[3] == FORWARD else 0
     layer.at_sum = False
-    trail.sum[step.depth], trail.slope[step.depth] = data_of(product, 1), NULL
+    trail.sum[step.depth], trail.slope[step.depth] = data_of(forward, 1), NULL
+    trail.weight_is_updated[step.depth], trail.bias_is_updated[step.depth] = False, layer.bias == NULL
     step.depth += 1
-    trail.x[step.depth] = product.operand[0].data
+    trail.x[step.depth] = forward.operand[0].data
     return True
 
 
@@ -197,9 +197,9 @@ cdef inline bint lists_same(const NarrowRows *a, const NarrowRows *b) noexcept n
             and a.source_rows == b.source_rows)
 
 
-cdef inline bint takes_loss(const Instruction *loss, const Instruction *mean, const Instruction *note, WholeStep *step,
-                            Trail *trail) noexcept nogil:
-    """Whether a loss is that of the last layer's row and the target, and its mean the number that is recorded."""
+cdef inline bint is_loss(const Instruction *loss, const Instruction *mean, const Instruction *note, WholeStep *step,
+                         Trail *trail) noexcept nogil:
+    """The loss of the last layer's row and the target, its mean, and that this is recorded."""
     step.loss, step.slot = <const PointwiseLoss *> loss.form, note.integer[0]
     trail.slope[step.depth - 1] = data_of(loss, 1)
     return (data_of(loss, 2) == trail.x[step.depth] and data_of(loss, 3) == trail.target
@@ -207,84 +207,83 @@ cdef inline bint takes_loss(const Instruction *loss, const Instruction *mean, co
             and data_of(mean, 1) == data_of(loss, 0) and data_of(note, 0) == data_of(mean, 0))
 
 
-cdef inline bint takes_slope(const Instruction *instruction, int64_t code, const char *at, int i, WholeStep *step,
-                             Trail *trail) noexcept nogil:
-    """Whether the result is multiplied by the slope of layer i's activation, taken at the right place."""
+cdef inline bint has_slope(const Instruction *backward, int64_t code, const char *at, int i, WholeStep *step,
+                           Trail *trail) noexcept nogil:
+    """A multiplication by the slope of layer i's activation, taken at its sums or at what came of them."""
     cdef WholeLayer *layer = &step.layer[i]
-    trail.slope[i] = data_of(instruction, 0)
+    trail.slope[i] = data_of(backward, 0)
     layer.at_sum = at == trail.sum[i]
-    return (code == layer.code and <real> instruction.number[0] == layer.parameter
+    return (code == layer.code and <real> backward.number[0] == layer.parameter
             and (layer.at_sum or at == trail.x[i + 1]))
 
 
-cdef inline bint goes_back(const Instruction *product, int i, WholeStep *step, Trail *trail) noexcept nogil:
-    """Whether a product takes the slope of layer i, before its weight changes, to the layer before it."""
+cdef inline bint goes_back(const Instruction *backward, int i, WholeStep *step, Trail *trail) noexcept nogil:
+    """A product that takes the slope of layer i, before its weight changes, to the layer before it."""
     cdef const WholeLayer *layer = &step.layer[i]
-    if (i == 0 or trail.weight_is_updated[i] or data_of(product, 3) != <const char *> layer.weight or product.integer[0]
-            or not product.integer[1] or product.integer[2] or data_of(product, 4) != NULL):
+    if (i == 0 or trail.weight_is_updated[i] or data_of(backward, 3) != <const char *> layer.weight
+            or backward.integer[0] or not backward.integer[1] or backward.integer[2] or data_of(backward, 4) != NULL):
         return False
-    if product.integer[3] == SLOPE:
-        return takes_slope(product, product.integer[4], data_of(product, 5), i - 1, step, trail)
-    trail.slope[i - 1] = data_of(product, 0)
-    return product.integer[3] == NO_EPILOGUE and step.layer[i - 1].code == F_IDENTITY
+    if backward.integer[3] == SLOPE:
+        return has_slope(backward, backward.integer[4], data_of(backward, 5), i - 1, step, trail)
+    trail.slope[i - 1] = data_of(backward, 0)
+    return backward.integer[3] == NO_EPILOGUE and step.layer[i - 1].code == F_IDENTITY
 
 
-cdef inline bint has_rate(const Instruction *update, WholeStep *step) noexcept nogil:
-    """Whether an update has the learning rate of the others."""
+cdef inline bint has_rate(const Instruction *change, WholeStep *step) noexcept nogil:
+    """An update at the learning rate of the others."""
     if step.update == NULL:
-        step.update = update
-    return update.integer[0] == step.update.integer[0] and update.number[0] == step.update.number[0]
+        step.update = change
+    return change.integer[0] == step.update.integer[0] and change.number[0] == step.update.number[0]
 
 
-cdef inline bint takes_update(const Instruction *update, Kernel kernel, WholeStep *step, Trail *trail) noexcept nogil:
-    """Whether an instruction of the way back belongs to the layer of whose slope it makes use."""
+cdef inline bint leads_back(const Instruction *each, Kernel kernel, WholeStep *step, Trail *trail) noexcept nogil:
+    """An update of the layer whose slope it reads, or the product with that layer's weight."""
     cdef WholeLayer *layer
     cdef int i
     for i in range(step.depth):
         layer = &step.layer[i]
         if trail.slope[i] == NULL:
             continue
-        if kernel == <Kernel> sum_update and data_of(update, 1) == trail.slope[i]:
+        if kernel == <Kernel> sum_update and data_of(each, 1) == trail.slope[i] and not trail.bias_is_updated[i]:
             trail.bias_is_updated[i] = True
-            return (has_rate(update, step) and data_of(update, 0) == <const char *> layer.bias
-                    and update.integer[1] == 1)
-        if kernel == <Kernel> product_update and data_of(update, 3) == trail.slope[i]:
+            return has_rate(each, step) and data_of(each, 0) == <const char *> layer.bias and each.integer[1] == 1
+        if kernel == <Kernel> product_update and data_of(each, 3) == trail.slope[i] and not trail.weight_is_updated[i]:
             trail.weight_is_updated[i] = True
-            return (has_rate(update, step) and data_of(update, 0) == <const char *> layer.weight
-                    and data_of(update, 2) == trail.x[i] and update.integer[1] and not update.integer[2])
-        if kernel == <Kernel> product and data_of(update, 2) == trail.slope[i]:
-            return goes_back(update, i, step, trail)
+            return (has_rate(each, step) and data_of(each, 0) == <const char *> layer.weight
+                    and data_of(each, 2) == trail.x[i] and each.integer[1] and not each.integer[2])
+        if kernel == <Kernel> product and data_of(each, 2) == trail.slope[i]:
+            return goes_back(each, i, step, trail)
     return False
 
 
-cdef Kernel prepare_whole(Instruction *whole, const Instruction *all, const Kernel *general, int n) noexcept nogil:
+cdef Kernel prepare_whole(Instruction *together, const Instruction *each, const Kernel *general, int n) noexcept nogil:
     """Returns `whole_step` if n instructions, prepared one by one, are such a step and no more."""
-    cdef WholeStep *step = <WholeStep *> whole.form
+    cdef WholeStep *step = <WholeStep *> together.form
     cdef Trail trail
     cdef int i = 1
     step.depth, step.update = 0, NULL
-    if n < 1 or not (all[0].kernel == <Kernel> narrow_gather and is_row(&all[0].operand[0])):
+    if n < 1 or not (each[0].kernel == <Kernel> narrow_gather and is_row(&each[0].operand[0])):
         return NULL
-    step.x, step.start, trail.x[0] = <const NarrowRows *> all[0].form, all[0].integer[0], all[0].operand[0].data
+    step.x, step.start, trail.x[0] = <const NarrowRows *> each[0].form, each[0].integer[0], each[0].operand[0].data
     while i < n and general[i] == <Kernel> product:
-        if not takes_layer(&all[i], step, &trail):
+        if not is_layer(&each[i], step, &trail):
             return NULL
         i += 1
-    if (step.depth == 0 or i + 4 > n or all[i].kernel != <Kernel> narrow_gather or all[i].integer[0] != step.start
-            or general[i + 1] != <Kernel> pointwise_loss or all[i + 2].kernel != <Kernel> sum_of_one
+    if (step.depth == 0 or i + 4 > n or each[i].kernel != <Kernel> narrow_gather or each[i].integer[0] != step.start
+            or each[i + 1].kernel != <Kernel> prepared_pointwise or each[i + 2].kernel != <Kernel> sum_of_one
             or general[i + 3] != <Kernel> record):
         return NULL
-    step.target, trail.target = <const NarrowRows *> all[i].form, all[i].operand[0].data
-    if not lists_same(step.x, step.target) or not takes_loss(&all[i + 1], &all[i + 2], &all[i + 3], step, &trail):
+    step.target, trail.target = <const NarrowRows *> each[i].form, each[i].operand[0].data
+    if not lists_same(step.x, step.target) or not is_loss(&each[i + 1], &each[i + 2], &each[i + 3], step, &trail):
         return NULL
     i += 4
     if step.layer[step.depth - 1].code != F_IDENTITY:
-        if (i == n or general[i] != <Kernel> slope or data_of(&all[i], 1) != trail.slope[step.depth - 1]
-                or not takes_slope(&all[i], all[i].integer[0], data_of(&all[i], 2), step.depth - 1, step, &trail)):
+        if (i == n or general[i] != <Kernel> slope or data_of(&each[i], 1) != trail.slope[step.depth - 1]
+                or not has_slope(&each[i], each[i].integer[0], data_of(&each[i], 2), step.depth - 1, step, &trail)):
             return NULL
         i += 1
     while i < n:
-        if not takes_update(&all[i], general[i], step, &trail):
+        if not leads_back(&each[i], general[i], step, &trail):
             return NULL
         i += 1
     for i in range(step.depth):
