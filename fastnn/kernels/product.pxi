@@ -127,8 +127,9 @@ cdef inline void read_update(const Instruction *instruction, Product *p) noexcep
     p.add = True
 
 
-cdef inline real update_factor(const Instruction *instruction) noexcept nogil:
-    return <real> (-(instruction.run[instruction.integer[0]] * instruction.number[0]))
+cdef inline real update_factor(const Instruction *instruction, const double *run) noexcept nogil:
+    """What a gradient is multiplied by in the step of that run row."""
+    return <real> (-(run[instruction.integer[0]] * instruction.number[0]))
 
 
 cdef inline void straighten(Product *p) noexcept nogil:
@@ -261,7 +262,7 @@ cdef int product_update(const Instruction *instruction, int thread, int n_thread
     """
     cdef Product p
     read_update(instruction, &p)
-    p.factor = update_factor(instruction)
+    p.factor = update_factor(instruction, instruction.run)
     return run_product(instruction, &p, thread, n_threads)
 
 

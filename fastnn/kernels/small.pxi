@@ -79,15 +79,20 @@ cdef inline bint make_small(SmallProduct *small) noexcept nogil:
     return True
 
 
-cdef inline vf sum_of_row(const Tile *t, const real *a, vf sum) noexcept nogil:
-    """One row and one vector of it: what `tile` computes."""
-    cdef const real *b = t.b
-    cdef int64_t step, lanes = t.lanes, a_step = t.a_step, b_step = t.b_step
-    for step in range(t.k):
+cdef inline vf times_rows(const real *a, int64_t a_step, const real *b, int64_t b_step, int64_t k, int64_t lanes,
+                          vf sum) noexcept nogil:
+    """sum + a[0] b[0] + a[1] b[1] + ..., for k rows b of so many numbers."""
+    cdef int64_t step
+    for step in range(k):
         sum = vfma(vsplat(a[0]), vload_exactly(b, lanes), sum)
         a += a_step
         b += b_step
     return sum
+
+
+cdef inline vf sum_of_row(const Tile *t, const real *a, vf sum) noexcept nogil:
+    """One row and one vector of it: what `tile` computes."""
+    return times_rows(a, t.a_step, t.b, t.b_step, t.k, t.lanes, sum)
 
 
 cdef inline void solve_vector(const Product *p, const Tile *t, int64_t stored) noexcept nogil:
@@ -139,7 +144,7 @@ cdef int small_product(const Instruction *instruction, int thread, int n_threads
 cdef int small_update(const Instruction *instruction, int thread, int n_threads) noexcept nogil:
     """`product_update`, prepared."""
     cdef SmallProduct *small = <SmallProduct *> instruction.form
-    small.tile[0].factor = small.tile[1].factor = update_factor(instruction)
+    small.tile[0].factor = small.tile[1].factor = update_factor(instruction, instruction.run)
     solve_small(small)
     return KERNEL_OK
 
@@ -158,7 +163,7 @@ cdef int thin_update(const Instruction *instruction, int thread, int n_threads) 
     cdef const real *a = t.a
     cdef real *c = t.c
     cdef int64_t row, lanes = t.lanes, a_row = t.a_row, c_row = t.c_row
-    cdef vf factor = vsplat(update_factor(instruction))
+    cdef vf factor = vsplat(update_factor(instruction, instruction.run))
     for row in range(small.p.m):
         vstore_exactly(c, vfma(factor, sum_of_row(t, a, vsplat(0)), vload_exactly(c, lanes)), lanes)
         a += a_row

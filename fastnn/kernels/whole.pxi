@@ -32,21 +32,12 @@ cdef struct WholeStep:
 # ------------------------------------------------------------------------------------------------------ the step
 
 
-cdef inline vf times_rows(const real *x, const real *rows, int64_t n, int64_t lanes, vf sum) noexcept nogil:
-    """sum + x[0] rows[0] + x[1] rows[1] + ..., for n rows of so many numbers."""
-    cdef int64_t i
-    for i in range(n):
-        sum = vfma(vsplat(x[i]), vload_exactly(rows, lanes), sum)
-        rows += lanes
-    return sum
-
-
 cdef inline vf sums_in(const WholeLayer *layer, vf *x, real *turned, int64_t outputs) noexcept nogil:
     cdef vf sum = vsplat(0)
     cdef int64_t i, j
     if layer.bias != NULL:
         sum = vload_exactly(layer.bias, outputs)
-    sum = times_rows(<const real *> x, layer.weight, layer.inputs, outputs, sum)
+    sum = times_rows(<const real *> x, 1, layer.weight, outputs, layer.inputs, outputs, sum)
     if turned != NULL:
         for i in range(layer.inputs):
             for j in range(outputs):
@@ -136,13 +127,14 @@ cdef int whole_step(const Instruction *instruction, int thread, int n_threads) n
     (<double *> instruction.run)[step.slot] = sum_of_lanes(value, loss.m) / loss.divisor + 0
     slope = slope * vsplat(loss.scale)
     below = slope
-    factor = vsplat(<real> (-(instruction.run[step.update.integer[0]] * step.update.number[0])))
+    factor = vsplat(update_factor(step.update, instruction.run))
     for i in range(step.depth - 1, -1, -1):
         layer = &step.layer[i]
         slope = slope_times(layer.code, slope, sum[i] if layer.at_sum else x[i + 1], vsplat(layer.parameter))
         if i > 0:
             passed[0] = slope
-            below = times_rows(<const real *> passed, turned[i], layer.outputs, layer.inputs, vsplat(0))
+            below = times_rows(<const real *> passed, 1, turned[i], layer.inputs, layer.outputs, layer.inputs,
+                               vsplat(0))
         update_layer(layer, factor, &x[i], slope)
         slope = below
     return KERNEL_OK
