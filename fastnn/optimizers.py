@@ -93,6 +93,12 @@ class Optimizer(_Options, Configurable):
         """The run table's columns for these steps (0 is the first of all)."""
         return {"learning_rate": np.asarray(self.learning_rate(steps), np.float64)}
 
+    @property
+    def constants(self) -> dict[str, float]:
+        """Those of the columns that are one number for all steps."""
+        rate = self.learning_rate
+        return {"learning_rate": rate.rate} if isinstance(rate, schedules.Constant) else {}
+
     def hyperparameters(self) -> dict[str, Any]:
         """The rule's own numbers, as attributes of the update operation."""
         return {}

@@ -124,8 +124,11 @@ class Stepper:
     def fill_table(self, runner: Any, table: NDArray[np.float64], first: int, batch: int, n: int) -> None:
         """The same in memory that is 0 or had one before, for the next batches of n samples, from row `first` on."""
         slots = runner.program.slots
+        columns: Mapping[str, Any] = self.optimizer.constants
         deal(table, slots.index("rows"), slots.index("start"), first, batch, n)
-        for name, column in self._columns(len(table)).items():
+        if not {"rows", "start", "loss", *columns}.issuperset(slots):
+            columns = self._columns(len(table))
+        for name, column in columns.items():
             if name in slots:
                 table[:, slots.index(name)] = column
 

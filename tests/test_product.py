@@ -221,6 +221,22 @@ def test_few_of_everything_in_every_layout(dtype: str, turn: tuple[bool, bool]) 
 
 
 @each_dtype
+def test_one_step_and_many_columns(dtype: str) -> None:
+    """Such a product has nothing to do but write c."""
+    rng, nr = np.random.default_rng(18), kernels.tiles(dtype)["NR"]
+    for m, n in ((2, 4 * nr), (9, 4 * nr + 3), (40, 1024), (3, 2101)):
+        a, b, bias = numbers(rng, m, 1, dtype=dtype), numbers(rng, 1, n, dtype=dtype), numbers(rng, n, dtype=dtype)
+        want = reference.product(a, b, bias)
+        for turn, offset in itertools.product(TURNS, (0, 1, 4)):
+            left, right = (np.array(a.T) if turn[0] else a), (np.array(b.T) if turn[1] else b)
+            c = at_offset(np.full((m, n), np.nan, dtype), offset)
+            assert_same_bits(run(left, right, c, bias=bias, turn=turn, n_threads=1 + offset % 2), want)
+        assert_relu_follows(a, b, want, bias=bias)
+        into = guard.guarded_empty((m, n), dtype)
+        assert_same_bits(run(guard.guarded(a), guard.guarded(b), into), reference.product(a, b))
+
+
+@each_dtype
 def test_what_c_held_does_not_matter(dtype: str) -> None:
     a, b = np.ones((5, 6), dtype), np.ones((6, 7), dtype)
     assert_same_bits(run(a, b, np.full((5, 7), np.nan, dtype)), np.full((5, 7), 6, dtype))

@@ -190,8 +190,11 @@ cdef void solve(Product *p, char *scratch) noexcept nogil:
     if is_turned(p):
         turned_product(p, <real *> scratch)
         return
+    if stores_rows(p):
+        store_rows(p)
+        return
     streamed = is_streamed(p)
-    one_row = streamed and is_one_row(p)
+    one_row = streamed and p.m == 1
     if packs_a(p):
         copy = <real *> scratch
         p.spread = SPREADS and not p.rounded and not streamed

@@ -75,11 +75,15 @@ cdef inline bint straddles(const Product *p) noexcept nogil:
     return halved and near_l3 and p.b.row % VL != 0
 
 
-cdef inline bint shares_lines(const Product *p) noexcept nogil:
-    """Whether tiles of one row, side by side, would read many cache lines twice, and not find them in a near cache the
-    second time."""
-    return (straddles(p) and p.m == 1 and p.n >= STRADDLING_COLUMNS
-            and STRADDLING_REALS < p.k * p.n <= far_reals)
+cdef inline bint reads_rows(const Product *p) noexcept nogil:
+    """Whether one row reads a b that is near along its rows, on a processor for which that was measured: where tiles
+    side by side would read many cache lines twice and not find them in a near cache the second time, and where the
+    second-level cache does not hold b and its rows are short."""
+    if not (halved and near_l3 and p.m == 1):
+        return False
+    if straddles(p):
+        return p.n >= STRADDLING_COLUMNS and p.k * p.n > STRADDLING_REALS
+    return p.n <= READ_COLUMNS and p.k * p.n > L2_REALS
 
 
 cdef inline int64_t streamed_rows(const Product *p) noexcept nogil:
@@ -91,7 +95,7 @@ cdef inline int64_t streamed_rows(const Product *p) noexcept nogil:
         return memory_streamed_rows
     if reals > far_reals:
         return sharing_streamed_rows if shares_sets(p.b.row) else most_streamed_rows
-    if shares_lines(p):
+    if reads_rows(p):
         return 1
     if far_is_shared and p.reals_of_b > far_reals or whole_vectors and reals > L2_REALS and shares_sets(p.b.row):
         return LOADING_ROWS
@@ -99,25 +103,30 @@ cdef inline int64_t streamed_rows(const Product *p) noexcept nogil:
 
 
 cdef inline int64_t streamed_steps(const Product *p) noexcept nogil:
-    """How many rows of b are read side by side: more where bands of rows, or tiles that share cache lines, find in a
-    near cache what others have read. Below AVX-512 that is not so where rows share sets, or come from memory."""
+    """How many rows of b are read side by side: more where bands of rows find in a near cache what others have read.
+    Below AVX-512 that is not so where rows share sets, or come from memory."""
     cdef bint sharing = LEVEL < 4 and shares_sets(p.b.row)
-    if is_one_row(p):
+    if p.m == 1:
         return FEWER_STEPS if sharing else STREAMED_STEPS
-    if p.m > MR and not sharing and (LEVEL == 4 or p.k * p.n <= memory_reals) or shares_lines(p):
+    if p.m > MR and not sharing and (LEVEL == 4 or p.k * p.n <= memory_reals):
         return SHARED_STEPS
     return STREAMED_STEPS
 
 
+cdef inline bint has_plain_rows(const Product *p) noexcept nogil:
+    """Whether rows of b and c lie in one piece, and are neither added to nor rounded."""
+    return (p.kept == NULL and p.b.column == 1 and p.sum.column == 1 and not p.add and not p.rounded
+            and (p.start.data == NULL or p.start.column == 1))
+
+
 cdef inline bint is_streamed(const Product *p) noexcept nogil:
     """Whether rows of b are read one after the other."""
-    return (p.kept == NULL and p.m <= streamed_rows(p) and p.b.column == 1 and p.sum.column == 1 and not p.add
-            and not p.rounded and (p.start.data == NULL or p.start.column == 1))
+    return p.m <= streamed_rows(p) and has_plain_rows(p)
 
 
-cdef inline bint is_one_row(const Product *p) noexcept nogil:
-    """Whether a streamed product is one of row.pxi's."""
-    return p.m == 1 and not shares_lines(p)
+cdef inline bint stores_rows(const Product *p) noexcept nogil:
+    """Whether rows of c are written one after the other, not in tiles: of one step there is nothing else to do."""
+    return halved and p.k == 1 and p.m > 1 and STORED_COLUMNS <= p.n <= MOST_STORED_COLUMNS and has_plain_rows(p)
 
 
 cdef inline bint is_turned(const Product *p) noexcept nogil:

@@ -21,7 +21,8 @@ cdef inline vf gelu_slope(vf x) noexcept nogil:
     """N(x) + x d(x), N being the normal distribution and d its density: below 0, d times a polynomial in |x|, above 0
     what that at -x leaves of 1. (N(-x) / d(x), Mills' ratio, is smooth.) One exponential does for both."""
     cdef vf size = vmin(vsplat(TAIL_LIMIT), vabs(x))
-    cdef vf below = vexp_negative(vsplat(-0.5) * size * size) * horner_halved(size, SLOPE_TABLE, SLOPE_TERMS)
+    cdef vf square = size * size
+    cdef vf below = vexp_negative(vsplat(-0.5) * square) * horner_paired(size, square, SLOPE_TABLE, SLOPE_TERMS)
     return vselect(vless(x, vsplat(0)), below, vsplat(1) - below)
 
 

@@ -221,7 +221,7 @@ cdef inline vf narrow_row(const NarrowRows *rows, int64_t row) noexcept nogil:
 
 
 cdef inline void ask_for_row(const NarrowRows *rows, int64_t row) noexcept nogil:
-    """Asks for a row, if there is one: it is the next."""
+    """Asks for a row that will come, if there is one."""
     if row >= 0:
         vprefetch(rows.source + row * rows.stride)
 

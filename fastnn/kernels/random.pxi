@@ -12,10 +12,12 @@ cdef extern from "words.h":
     vw vpairs_odd(vw a, vw b) noexcept nogil
     vw vpaired_lanes() noexcept nogil
     void vstore_words(uint32_t *p, vw x) noexcept nogil
+    vi vwords_reach(const uint32_t *words, uint32_t threshold) noexcept nogil
 
 cdef enum:
     PHILOX_ROUNDS = 10
-    RANDOM_CHUNK = 512  # words drawn at a time, into the first-level cache
+    SIDES = 2  # vectors of blocks drawn together
+    WORDS_TOGETHER = 4 * SIDES * WORD_LANES
 
 cdef struct Philox:
     uint64_t key[PHILOX_ROUNDS][2]
@@ -33,32 +35,62 @@ cdef inline void philox_start(Philox *stream, uint64_t seed, uint64_t operation,
     stream.operation, stream.step = <uint32_t> operation, <uint32_t> step
 
 
-cdef inline void philox_words(const Philox *stream, uint64_t block, int64_t n, uint32_t *words) noexcept nogil:
-    """Words of the blocks from `block` on: n of them, rounded up to a whole number of 4 * WORD_LANES.
+cdef inline void philox_words(const Philox *stream, vw blocks, uint32_t *words) noexcept nogil:
+    """WORDS_TOGETHER words, from the blocks whose numbers stand in the lanes of `blocks`, paired, and those after them.
 
     Each word of a counter has a vector of its own, in the low halves of 64-bit lanes; what the upper halves hold never
     reaches a result. Even lanes hold the first half of the blocks and odd lanes the second, so that pairing lanes at
-    the end brings the words into their order.
+    the end brings the words into their order. Rounds wait for each other: therefore SIDES vectors go side by side.
     """
     cdef vw multiplier0 = vwords(0xD2511F53), multiplier1 = vwords(0xCD9E8D57), half = vwords(0xFFFFFFFF)
-    cdef vw word = vwords(32)
-    cdef vw blocks = vwords(block) + vpaired_lanes(), a, b, c, d, product0, product1
-    cdef int64_t i = 0
-    cdef int turn
-    while i < n:
-        a, b, c, d = blocks, blocks >> word, vwords(stream.operation), vwords(stream.step)
-        for turn in range(PHILOX_ROUNDS):
-            product0 = vmul32(multiplier0, a)
-            product1 = vmul32(multiplier1, c)
-            a = (product1 >> word) ^ b ^ vwords(stream.key[turn][0])
-            c = (product0 >> word) ^ d ^ vwords(stream.key[turn][1])
-            b, d = product1, product0
-        a = (a & half) | (b << word)
-        c = (c & half) | (d << word)
-        vstore_words(words + i, vpairs_even(a, c))
-        vstore_words(words + i + 2 * WORD_LANES, vpairs_odd(a, c))
-        blocks = blocks + vwords(WORD_LANES)
-        i += 4 * WORD_LANES
+    cdef vw word = vwords(32), product0, product1
+    cdef vw a[SIDES]
+    cdef vw b[SIDES]
+    cdef vw c[SIDES]
+    cdef vw d[SIDES]
+    cdef int turn, i
+    for i in range(SIDES):
+        a[i] = blocks + vwords(i * WORD_LANES)
+        b[i], c[i], d[i] = a[i] >> word, vwords(stream.operation), vwords(stream.step)
+    for turn in range(PHILOX_ROUNDS):
+        for i in range(SIDES):
+            product0 = vmul32(multiplier0, a[i])
+            product1 = vmul32(multiplier1, c[i])
+            a[i] = (product1 >> word) ^ b[i] ^ vwords(stream.key[turn][0])
+            c[i] = (product0 >> word) ^ d[i] ^ vwords(stream.key[turn][1])
+            b[i], d[i] = product1, product0
+    for i in range(SIDES):
+        a[i] = (a[i] & half) | (b[i] << word)
+        c[i] = (c[i] & half) | (d[i] << word)
+        vstore_words(words + 4 * i * WORD_LANES, vpairs_even(a[i], c[i]))
+        vstore_words(words + (4 * i + 2) * WORD_LANES, vpairs_odd(a[i], c[i]))
+
+
+cdef inline vf dropped(vf x, vf scale, const uint32_t *words, uint32_t threshold) noexcept nogil:
+    return vfrombits(vbits(x * scale) & vwords_reach(words, threshold))
+
+
+cdef void drop_run(const Philox *stream, uint64_t block, real *y, const real *x, int64_t n, uint32_t threshold,
+                   vf scale) noexcept nogil:
+    """Elements whose words are those of `block` and the blocks after it. Each few words are used at once, so that
+    memory is read and written while the next ones are drawn."""
+    cdef uint32_t words[WORDS_TOGETHER]
+    cdef vw blocks = vwords(block) + vpaired_lanes()
+    cdef int64_t i = 0, j
+    cdef vf value
+    while i + WORDS_TOGETHER <= n:
+        philox_words(stream, blocks, words)
+        for j in range(WORDS_TOGETHER // VL):
+            vstore(y + i + j * VL, dropped(vload(x + i + j * VL), scale, words + j * VL, threshold))
+        blocks = blocks + vwords(WORDS_TOGETHER // 4)
+        i += WORDS_TOGETHER
+    if i < n:
+        philox_words(stream, blocks, words)
+        j = 0
+        while i + j < n:
+            value = dropped(load_up_to(x + i + j, n - i - j, vsplat(0)), scale, words + j, threshold)
+            store_up_to(y + i + j, value, n - i - j)
+            j += VL
 
 
 cdef int dropout(const Instruction *instruction, int thread, int n_threads) noexcept nogil:
@@ -68,26 +100,17 @@ cdef int dropout(const Instruction *instruction, int thread, int n_threads) noex
     """
     cdef const Operand *y = &instruction.operand[0]
     cdef const Operand *x = &instruction.operand[1]
-    cdef uint32_t threshold = <uint32_t> instruction.integer[3]
-    cdef real scale = <real> instruction.number[0]
-    cdef uint32_t words[RANDOM_CHUNK]
-    cdef real from_x[RANDOM_CHUNK]
-    cdef real to_y[RANDOM_CHUNK]
-    cdef bint in_place = is_contiguous(y)
-    cdef const real *source
-    cdef real *target
+    cdef real from_x[SPAN]
+    cdef real to_y[SPAN]
     cdef Philox stream
-    cdef int64_t first, last, i, n
+    cdef int64_t first, last, n, longest = min(longest_span(x, count(y)), longest_span(y, count(y)))
     philox_start(&stream, instruction.integer[1], instruction.integer[2],
                  <uint64_t> instruction.run[instruction.integer[0]])
-    share(count(y), RANDOM_CHUNK, thread, n_threads, &first, &last)
+    share(count(y), WORDS_TOGETHER, thread, n_threads, &first, &last)
     while first < last:
-        n = min(RANDOM_CHUNK, last - first)
-        philox_words(&stream, first // 4, n, words)
-        source = read_span(x, first, n, from_x)
-        target = <real *> y.data + first if in_place else to_y
-        for i in range(n):
-            target[i] = source[i] * scale if words[i] >= threshold else <real> 0
-        write_span(y, first, n, target)
+        n = min(longest, last - first)
+        drop_run(&stream, first // 4, span_target(y, first, to_y), read_span(x, first, n, from_x), n,
+                 <uint32_t> instruction.integer[3], vsplat(<real> instruction.number[0]))
+        write_span(y, first, n, to_y)
         first += n
     return KERNEL_OK

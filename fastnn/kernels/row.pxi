@@ -64,3 +64,14 @@ cdef inline void continue_row(Product *p, int64_t step, int64_t steps, int64_t h
             add_to_row(1, p, step, head)
             step += 1
         p.start = p.sum
+
+
+cdef void store_rows(const Product *p) noexcept nogil:
+    """A product of one step, one row of c after the other: memory takes long runs sooner than tiles."""
+    cdef Product q = p[0]
+    cdef int64_t row, head = columns_before_line(p) % VL
+    for row in range(p.m):
+        q.a, q.sum, q.start = from_element(p.a, row, 0), from_element(p.sum, row, 0), from_element(p.start, row, 0)
+        add_to_row(1, &q, 0, head)
+        if p.epilogue != NO_EPILOGUE:
+            finish(p, row, 1)

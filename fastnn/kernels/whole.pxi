@@ -7,6 +7,7 @@
 
 cdef enum:
     MOST_LAYERS = 4
+    STEPS_AHEAD = 2  # a row is asked for: one step is shorter than the way from the third-level cache
 
 
 cdef struct WholeLayer:
@@ -107,7 +108,7 @@ cdef int whole_step(const Instruction *instruction, int thread, int n_threads) n
     cdef const PointwiseLoss *loss = step.loss
     cdef const WholeLayer *layer
     cdef int64_t start = <int64_t> instruction.run[step.start]
-    cdef int64_t row = listed_row(step.x, start), next_row = listed_row(step.x, start + 1)
+    cdef int64_t row = listed_row(step.x, start), later_row = listed_row(step.x, start + STEPS_AHEAD)
     cdef vf x[MOST_LAYERS + 1]          # what goes into each layer, and the prediction
     cdef vf sum[MOST_LAYERS]            # before each activation
     cdef real turned[MOST_LAYERS][VL * VL]
@@ -117,8 +118,8 @@ cdef int whole_step(const Instruction *instruction, int thread, int n_threads) n
     if row < 0:
         return KERNEL_BAD_INDEX
     x[0] = narrow_row(step.x, row)
-    ask_for_row(step.x, next_row)
-    ask_for_row(step.target, next_row)
+    ask_for_row(step.x, later_row)
+    ask_for_row(step.target, later_row)
     for i in range(step.depth):
         layer = &step.layer[i]
         sum[i] = sums_of(layer, &x[i], turned[i] if i > 0 else NULL)

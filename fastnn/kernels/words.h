@@ -12,6 +12,12 @@ typedef uint64_t vw_unaligned __attribute__((vector_size(VBYTES), aligned(4), ma
 VINLINE vw vwords(uint64_t x) { return x - (vw){0}; }
 VINLINE void vstore_words(uint32_t *p, vw x) { *(vw_unaligned *)p = x; }
 
+/* Of VL words in memory: all ones in the lanes of those that are at least `threshold`. */
+typedef uint32_t word_for_lane __attribute__((vector_size(4 * VL), aligned(4), may_alias));
+VINLINE vi vwords_reach(const uint32_t *words, uint32_t threshold) {
+    return __builtin_convertvector(*(const word_for_lane *)words, vu) >= (ureal)threshold;
+}
+
 /* vmul32: the product of each lane's low half with the other's, 32 x 32 -> 64 bits.
  * vpairs_even, vpairs_odd: the even (odd) lanes of a, each followed by the same lane of b.
  * vpaired_lanes: numbers for the lanes such that vpairs_even brings out 0, 1, 2, ... and vpairs_odd the rest.     */
