@@ -97,7 +97,8 @@ class Optimizer(_Options, Configurable):
     def constants(self) -> dict[str, float]:
         """Those of the columns that are one number for all steps."""
         rate = self.learning_rate
-        return {"learning_rate": rate.rate} if isinstance(rate, schedules.Constant) else {}
+        fixed = type(rate) is schedules.Constant  # a derived class may do otherwise
+        return {"learning_rate": rate.rate} if fixed else {}
 
     def hyperparameters(self) -> dict[str, Any]:
         """The rule's own numbers, as attributes of the update operation."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from networks import both, same_weights
+from networks import blobs, both, classifier, same_weights
 
 import fastnn as fnn
 
@@ -81,6 +81,27 @@ def test_training_follows_the_textbook(rule: str, backend: str) -> None:
         w = w - RATE * direction(2.0 / 32 * inputs.T @ (inputs @ w - y[:, 0]), w)
         trainer.step(x, y)
     np.testing.assert_allclose(np.concatenate([each.ravel() for each in net.get_weights()]), w, rtol=1e-9)
+
+
+class Halved(fnn.schedules.Constant):
+    """Not what its attribute says."""
+
+    def table(self, steps: np.ndarray) -> np.ndarray:
+        return super().table(steps) / 2
+
+
+@both
+@pytest.mark.parametrize("optimizer", [fnn.SGD, fnn.Adam])
+def test_a_constant_rate_is_that_of_a_schedule_that_never_changes(optimizer: type, backend: str) -> None:
+    """A constant is written into run tables without asking for the rate of each step."""
+    x, y = blobs()
+    trained = []
+    for rate in (0.05, fnn.schedules.StepDecay(0.05, every=10**9), Halved(0.1)):
+        net = classifier(backend)
+        fnn.Trainer(net, "cross_entropy", optimizer(rate)).fit(x, y, epochs=3, batch_size=7, verbose=0)
+        trained.append(net)
+    assert same_weights(trained[0], trained[1])
+    assert same_weights(trained[0], trained[2])
 
 
 def test_rmsprop_without_momentum_keeps_one_state() -> None:
