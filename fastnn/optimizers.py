@@ -95,9 +95,9 @@ class Optimizer(_Options, Configurable):
 
     @property
     def constants(self) -> dict[str, float]:
-        """Those of the columns that are one number for all steps."""
+        """Those of the columns that are one number for all steps. (Derived classes may compute them otherwise.)"""
         rate = self.learning_rate
-        fixed = type(rate) is schedules.Constant  # a derived class may do otherwise
+        fixed = type(rate) is schedules.Constant and type(self).columns is Optimizer.columns
         return {"learning_rate": rate.rate} if fixed else {}
 
     def hyperparameters(self) -> dict[str, Any]:

@@ -47,10 +47,10 @@ def test_few_rows_and_a_large_factor_that_begins_within_a_vector(dtype: str) -> 
 
 @each_dtype
 @pytest.mark.parametrize("m", [1, 7, 24, 25])
-def test_a_b_that_a_second_level_cache_does_not_hold(dtype: str, m: int) -> None:
+@pytest.mark.parametrize("n, k", [(700, 601), (256, 1100), (16, 20_000)])
+def test_a_b_that_a_second_level_cache_does_not_hold(dtype: str, m: int, n: int, k: int) -> None:
     """Few rows stream it, more pack it; how many that is differs between processors."""
     rng = np.random.default_rng(15)
-    n, k = 700, 601
     a, b, bias = numbers(rng, m, k, dtype=dtype), numbers(rng, k, n, dtype=dtype), numbers(rng, n, dtype=dtype)
     want, into = reference.product(a, b, bias), numbers(rng, m, n, dtype=dtype)
     for n_threads in (1, 2):

@@ -83,25 +83,39 @@ def test_training_follows_the_textbook(rule: str, backend: str) -> None:
     np.testing.assert_allclose(np.concatenate([each.ravel() for each in net.get_weights()]), w, rtol=1e-9)
 
 
-class Halved(fnn.schedules.Constant):
+class HalvedRate(fnn.schedules.Constant):
     """Not what its attribute says."""
 
     def table(self, steps: np.ndarray) -> np.ndarray:
         return super().table(steps) / 2
 
 
+class HalvedSGD(fnn.SGD):
+    """Its columns are not those of its schedule."""
+
+    def columns(self, steps: np.ndarray) -> dict[str, np.ndarray]:
+        return {name: column / 2 for name, column in super().columns(steps).items()}
+
+
+STEADY = fnn.schedules.StepDecay(0.05, every=10**9)
+
+
 @both
-@pytest.mark.parametrize("optimizer", [fnn.SGD, fnn.Adam])
-def test_a_constant_rate_is_that_of_a_schedule_that_never_changes(optimizer: type, backend: str) -> None:
-    """A constant is written into run tables without asking for the rate of each step."""
+@pytest.mark.parametrize(
+    "one, other",
+    [(fnn.SGD(0.05), fnn.SGD(STEADY)), (fnn.Adam(0.05), fnn.Adam(STEADY)), (fnn.SGD(0.05), fnn.SGD(HalvedRate(0.1))),
+     (fnn.SGD(0.05), HalvedSGD(0.1))],
+    ids=["sgd", "adam", "derived schedule", "derived optimizer"],
+)  # fmt: skip
+def test_a_constant_rate_is_that_of_a_schedule_that_never_changes(
+    one: fnn.optimizers.Optimizer, other: fnn.optimizers.Optimizer, backend: str
+) -> None:
+    """A constant is written into run tables without asking for each step's rate, unless somebody derived from it."""
     x, y = blobs()
-    trained = []
-    for rate in (0.05, fnn.schedules.StepDecay(0.05, every=10**9), Halved(0.1)):
-        net = classifier(backend)
-        fnn.Trainer(net, "cross_entropy", optimizer(rate)).fit(x, y, epochs=3, batch_size=7, verbose=0)
-        trained.append(net)
-    assert same_weights(trained[0], trained[1])
-    assert same_weights(trained[0], trained[2])
+    nets = classifier(backend), classifier(backend)
+    for net, optimizer in zip(nets, (one, other), strict=True):
+        fnn.Trainer(net, "cross_entropy", optimizer).fit(x, y, epochs=3, batch_size=7, verbose=0)
+    assert same_weights(*nets)
 
 
 def test_rmsprop_without_momentum_keeps_one_state() -> None:

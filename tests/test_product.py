@@ -295,10 +295,11 @@ def test_a_row_does_not_depend_on_its_batch(dtype: str) -> None:
 
 
 def shapes_of_epilogues(dtype: str) -> list[tuple[int, int, int]]:
-    """One tile, many bands of one tile, several chains, few rows, exchanged sides, blocks of a turned factor."""
+    """One tile, many bands of one, several chains, few rows, exchanged sides, blocks of a turned factor, one step."""
     tiles = kernels.tiles(dtype)
     return [(3, 5, 4), (5 * tiles["MR"] + 1, tiles["VL"] + 1, 9), (9, 3 * tiles["NR"] + 2, tiles["KCHAIN"] + 3),
-            (1, 70, 33), (70, 1, 33), (70, 2, 33), (2 * tiles["MR"] + 1, 16 * tiles["NR"] + 5, 70)]  # fmt: skip
+            (1, 70, 33), (70, 1, 33), (70, 2, 33), (2 * tiles["MR"] + 1, 16 * tiles["NR"] + 5, 70),
+            (17, 4 * tiles["NR"] + 3, 1)]  # fmt: skip
 
 
 @each_dtype

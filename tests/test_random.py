@@ -13,8 +13,8 @@ from fastnn.program import OPERATIONS, RunRow
 pytestmark = pytest.mark.kernel
 
 FLOATS = ["float32", "float64"]
-BLOCK = 4 * 8  # the widest level's words in flight
-CHUNK = 512
+BLOCK = 4 * 2 * 8  # words that the widest level draws together
+CHUNK = 256  # elements of a span that is not contiguous
 SIZES = [0, 1, 3, 4, 5, 15, 16, 17, BLOCK - 1, BLOCK, BLOCK + 1, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK + 7]
 
 
@@ -95,7 +95,15 @@ def test_thread_count_changes_no_bit(dtype, threads):
         kernels.address("dropout", dtype), (y, x), 1, (0, 1, 2, 2**30), (1.5,), 0.0, threads, None, np.array([3.0])
     )
     words = philox(np, 1, 2, 3, x.size)
-    assert np.array_equal(y, np.where(words >= 2**30, x * x.dtype.type(1.5), 0))
+    want = np.where(words >= 2**30, x * x.dtype.type(1.5), 0)
+    assert np.array_equal(y, want)
+    apart = np.full(3 * x.size, 9, dtype)
+    executor.call(
+        kernels.address("dropout", dtype), (apart[::3], x), 1, (0, 1, 2, 2**30), (1.5,), 0.0, threads, None,
+        np.array([3.0]),
+    )  # fmt: skip
+    assert np.array_equal(apart[::3], want)
+    assert (apart[1::3] == 9).all()
 
 
 @by_dtype

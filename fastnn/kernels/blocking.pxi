@@ -1,5 +1,5 @@
 # How one thread computes its part of a product: blocks of columns, chains of steps and bands of rows; or, of few rows,
-# along the rows of b, or its columns turned on the way.
+# along the rows of b, or its columns turned on the way; or, of one step, along the rows of c.
 
 
 cdef void one_chain(const Product *p, Tile *t, int64_t step, int64_t steps, bint packed, real *copy) noexcept nogil:
@@ -141,7 +141,7 @@ cdef void close_chain(const Product *p, const real *part, int64_t part_row, bint
             p.sum.data[row * p.sum.row + j] += part[row * part_row + j]
 
 
-cdef void stream_rows(const Product *p, bint one_row, int64_t steps, real *part) noexcept nogil:
+cdef void stream_rows(const Product *p, int64_t steps, real *part) noexcept nogil:
     """A product of few rows and a large b, which is read along its rows, `steps` at a time, as memory likes it.
 
     A chain goes on where it stopped: its sum so far lies in `part`, whose rows begin at cache lines and share no sets;
@@ -150,8 +150,8 @@ cdef void stream_rows(const Product *p, bint one_row, int64_t steps, real *part)
     cdef Product q = p[0]
     cdef Tile t
     cdef int64_t bands = (p.m + MR - 1) // MR, part_row = spaced((p.n + NR - 1) // NR * NR)
+    cdef bint one_row = p.m == 1, first
     cdef int64_t step = 0, end, band, row, head = columns_before_line(p) % VL if one_row else 0
-    cdef bint first
     t.add = False
     t.a_row, t.a_step = p.a.row, p.a.column
     t.b_step = p.b.row
@@ -185,7 +185,7 @@ cdef void solve(Product *p, char *scratch) noexcept nogil:
     cdef real *slivers = NULL
     cdef Product block
     cdef int64_t columns = block_columns(p.k, p.block), j = 0, width, steps = 0
-    cdef bint streamed, one_row
+    cdef bint streamed
     straighten(p)
     if is_turned(p):
         turned_product(p, <real *> scratch)
@@ -194,7 +194,6 @@ cdef void solve(Product *p, char *scratch) noexcept nogil:
         store_rows(p)
         return
     streamed = is_streamed(p)
-    one_row = streamed and p.m == 1
     if packs_a(p):
         copy = <real *> scratch
         p.spread = SPREADS and not p.rounded and not streamed
@@ -207,14 +206,14 @@ cdef void solve(Product *p, char *scratch) noexcept nogil:
     if streamed:
         columns = min(<int64_t> STREAMED_COLUMNS, STREAMED_REALS // p.m // NR * NR)
         steps = streamed_steps(p)
-    width = 0 if one_row else columns_before_line(p)
+    width = 0 if streamed and p.m == 1 else columns_before_line(p)
     if width == 0:
         width = columns
     while j < p.n:
         block = p[0]
         narrow(&block, 0, p.m, j, min(width, p.n - j))
         if streamed:
-            stream_rows(&block, one_row, steps, <real *> scratch)
+            stream_rows(&block, steps, <real *> scratch)
         else:
             one_block(&block, slivers, copy)
         j += width

@@ -78,12 +78,12 @@ cdef inline bint straddles(const Product *p) noexcept nogil:
 cdef inline bint reads_rows(const Product *p) noexcept nogil:
     """Whether one row reads a b that is near along its rows, on a processor for which that was measured: where tiles
     side by side would read many cache lines twice and not find them in a near cache the second time, and where the
-    second-level cache does not hold b and its rows are short."""
-    if not (halved and near_l3 and p.m == 1):
+    second-level cache does not hold b and its rows are neither short nor long."""
+    if not (halved and p.m == 1):
         return False
     if straddles(p):
         return p.n >= STRADDLING_COLUMNS and p.k * p.n > STRADDLING_REALS
-    return p.n <= READ_COLUMNS and p.k * p.n > L2_REALS
+    return READ_COLUMNS <= p.n <= MOST_READ_COLUMNS and p.k * p.n > L2_REALS
 
 
 cdef inline int64_t streamed_rows(const Product *p) noexcept nogil:

@@ -30,8 +30,8 @@ cdef inline vf horner(vf x, const real *table, int terms) noexcept nogil:
 
 
 cdef inline vf horner_paired(vf x, vf square, const real *table, int terms) noexcept nogil:
-    """The same from pairs of terms, which are a polynomial in x's square: a long chain of sums, each of which waits for
-    the one before, becomes half as long."""
+    """The same from pairs of terms, which are a polynomial in `square`, x x: a long chain of sums, each of which waits
+    for the one before, becomes half as long."""
     cdef vf sum = vsplat(table[0])
     cdef int i = 1
     if terms % 2 == 0:

@@ -36,7 +36,7 @@ cdef inline void philox_start(Philox *stream, uint64_t seed, uint64_t operation,
 
 
 cdef inline void philox_words(const Philox *stream, vw blocks, uint32_t *words) noexcept nogil:
-    """WORDS_TOGETHER words, from the blocks whose numbers stand in the lanes of `blocks`, paired, and those after them.
+    """WORDS_TOGETHER words: of the blocks whose numbers stand in `blocks`, in the order of vpaired_lanes, and the next.
 
     Each word of a counter has a vector of its own, in the low halves of 64-bit lanes; what the upper halves hold never
     reaches a result. Even lanes hold the first half of the blocks and odd lanes the second, so that pairing lanes at
@@ -66,14 +66,15 @@ cdef inline void philox_words(const Philox *stream, vw blocks, uint32_t *words) 
         vstore_words(words + (4 * i + 2) * WORD_LANES, vpairs_odd(a[i], c[i]))
 
 
-cdef inline vf dropped(vf x, vf scale, const uint32_t *words, uint32_t threshold) noexcept nogil:
+cdef inline vf kept_or_zero(vf x, vf scale, const uint32_t *words, uint32_t threshold) noexcept nogil:
+    """x * scale where the lane's word reaches the threshold, else 0."""
     return vfrombits(vbits(x * scale) & vwords_reach(words, threshold))
 
 
 cdef void drop_run(const Philox *stream, uint64_t block, real *y, const real *x, int64_t n, uint32_t threshold,
                    vf scale) noexcept nogil:
-    """Elements whose words are those of `block` and the blocks after it. Each few words are used at once, so that
-    memory is read and written while the next ones are drawn."""
+    """Dropout of n elements, whose words are those of `block` and the blocks after it. Each few words are used at once,
+    so that memory is read and written while the next ones are drawn."""
     cdef uint32_t words[WORDS_TOGETHER]
     cdef vw blocks = vwords(block) + vpaired_lanes()
     cdef int64_t i = 0, j
@@ -81,14 +82,14 @@ cdef void drop_run(const Philox *stream, uint64_t block, real *y, const real *x,
     while i + WORDS_TOGETHER <= n:
         philox_words(stream, blocks, words)
         for j in range(WORDS_TOGETHER // VL):
-            vstore(y + i + j * VL, dropped(vload(x + i + j * VL), scale, words + j * VL, threshold))
+            vstore(y + i + j * VL, kept_or_zero(vload(x + i + j * VL), scale, words + j * VL, threshold))
         blocks = blocks + vwords(WORDS_TOGETHER // 4)
         i += WORDS_TOGETHER
     if i < n:
         philox_words(stream, blocks, words)
         j = 0
         while i + j < n:
-            value = dropped(load_up_to(x + i + j, n - i - j, vsplat(0)), scale, words + j, threshold)
+            value = kept_or_zero(load_up_to(x + i + j, n - i - j, vsplat(0)), scale, words + j, threshold)
             store_up_to(y + i + j, value, n - i - j)
             j += VL
 

@@ -1,5 +1,7 @@
 # One row times a large b, which is read along its rows, some side by side, as memory likes it. There is nothing to do
-# but load b: the sums lie in the first-level cache meanwhile, and no tile is called for each piece of a row.
+# but load b: the sums lie in the first-level cache meanwhile, and no tile is called for each piece of a row. And many
+# rows of one number times a row, where there is nothing to do but store c. Neither asks for rows of the next batch:
+# what it does is to wait for memory itself.
 
 
 cdef inline void add_steps(int steps, int vectors, bint masked, const vf *x, const real *b, int64_t b_row,
@@ -67,7 +69,7 @@ cdef inline void continue_row(Product *p, int64_t step, int64_t steps, int64_t h
 
 
 cdef void store_rows(const Product *p) noexcept nogil:
-    """A product of one step, one row of c after the other: memory takes long runs sooner than tiles."""
+    """A product of one step, one row of c after the other: long runs of stores are faster than tiles."""
     cdef Product q = p[0]
     cdef int64_t row, head = columns_before_line(p) % VL
     for row in range(p.m):

@@ -92,7 +92,7 @@ _Static_assert(ONE_ROW_GROUPS >= TURNED_GROUPS && ONE_ROW_GROUPS >= SHARING_GROU
 #define STREAMED_ROWS 24
 #endif
 #define STREAMED_STEPS 8                         /* ... so many at a time, ... */
-#define SHARED_STEPS 32                          /* ... or so many where bands or tiles share what they read, ... */
+#define SHARED_STEPS 32                          /* ... or so many where bands share what they read, ... */
 #define FEWER_STEPS 4                            /* ... or, below AVX-512, so many by one row if they share sets, ... */
 #define STREAMED_COLUMNS 8192                    /* ... so far, ... */
 #define STREAMED_REALS (524288 / (REAL_BITS / 8)) /* ... and no more of c at a time than this; */
@@ -137,11 +137,14 @@ _Static_assert(ONE_ROW_GROUPS >= TURNED_GROUPS && ONE_ROW_GROUPS >= SHARING_GROU
 #define MEMORY_REALS (4194304 / (REAL_BITS / 8))
 #endif
 #define HALVED_MEMORY_STREAMED_ROWS 8
-/* There, one row reads a b of this size whose rows begin anywhere in a cache line, with so many columns, along them; and
- * so many rows read a larger one sooner packed.                                                                     */
+/* There, one row reads a b of more than the second-level cache holds along its rows, if these have so many columns, and no
+ * more than so many.                                                                                                */
+#define READ_COLUMNS (256 / (REAL_BITS / 32))
+#define MOST_READ_COLUMNS (1024 / (REAL_BITS / 32))
+/* And one row does with a b of this size whose rows begin anywhere in a cache line, from so many columns on; so many rows
+ * read a larger one sooner packed.                                                                                  */
 #define STRADDLING_REALS (524288 / (REAL_BITS / 8))
 #define STRADDLING_COLUMNS (512 / (REAL_BITS / 32))
-#define READ_COLUMNS (1024 / (REAL_BITS / 32))
 #define STRADDLING_ROWS 192
 #define LARGE_STRADDLING_REALS (2097152 / (REAL_BITS / 8))
 /* On Zen 4, so many rows read a b of more than this sooner packed: how fast they read it where it lies depends on

@@ -7,7 +7,7 @@
 
 cdef enum:
     MOST_LAYERS = 4
-    STEPS_AHEAD = 2  # a row is asked for: one step is shorter than the way from the third-level cache
+    STEPS_AHEAD = 2  # so many steps before its own a row is asked for; one was measured to be too late
 
 
 cdef struct WholeLayer:
