@@ -104,7 +104,7 @@ _Static_assert(ONE_ROW_GROUPS >= TURNED_GROUPS && ONE_ROW_GROUPS >= SHARING_GROU
 #define PACKED_LOADING_ROWS 512                  /* ... and if b is packed from memory, up to so many rows, ... */
 #define PACKED_LOADING_COLUMNS (8192 / (REAL_BITS / 8)) /* ... from so many columns on; ... */
 #define STORING_STEPS 32                         /* ... and up to so many steps, storing c */
-#define STORED_COLUMNS (4 * NR)                  /* a product of one step writes c along its rows from so many columns on, ... */
+#define STORED_COLUMNS (4 * NR)                  /* of one step, c of so many columns is written along its rows, ... */
 #define MOST_STORED_COLUMNS (8192 / (REAL_BITS / 8)) /* ... and up to so many, where vectors go through in halves */
 #define KEPT_ROWS 3                              /* below AVX-512, more rows, up to a band, leave a kept copy in memory */
 #define SHARING_ROWS 10                         /* rows of a that may share a set of the first-level cache, of 12 lines */
